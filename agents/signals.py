@@ -1,0 +1,266 @@
+"""quotes, controls -> ticks_bid_ask, preds, signals: the agent that sees every quote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from agents.control_log import ControlLog
+from agents.strategy import codes, grid
+from agents.strategy.controls import Schedule, StarVersion
+from agents.strategy.session import SESSION_CLOSING, calendar_of
+from agents.strategy.settings import NS, Settings
+from agents.stream.agent import Context, Outputs
+from agents.stream.batch import Batch
+from schemas.columns import SKIP
+from schemas.decoding import QuoteDecoder
+from schemas.events import CONTENT_TYPE_ONLY, headers
+from schemas.partitioning import partition_of
+from schemas.records import EVERY_SYMBOL, Pred, Signal, SignalReason, State, TickBidAsk, Verdict
+from schemas.times import rfc3339
+from schemas.topics import CONTROLS, MOMENTS, PREDS, QUOTES, SIGNALS, TICKS_BID_ASK
+
+_encode = msgspec.json.Encoder().encode
+
+
+class SignalsAgent:
+    """The role: one task a partition, all of them with the same controls."""
+
+    role = "signals"
+    source = QUOTES
+    table = MOMENTS
+    outputs = (TICKS_BID_ASK, PREDS, SIGNALS, CONTROLS)
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.calendar = calendar_of(settings)
+
+    def start(self, context: Context) -> None:
+        """Read the controls whole, before the first quote is taken."""
+        self.controls = ControlLog(context.follow(CONTROLS), context.beat)
+
+    def task(self, partition: int, partitions: int) -> SignalsTask:
+        """The symbols of one partition of quotes."""
+        return SignalsTask(self, partition, partitions)
+
+    def close(self) -> None:
+        """Nothing to close: the runner closes what it lent."""
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True):
+    """One row of the table `moments`: up to 64 symbols with their state (`grid.ROW`) and their controls."""
+
+    symbols: list[str]
+    rows: bytes
+    schedules: dict[str, Schedule]
+
+
+class FeedClock(msgspec.Struct, frozen=True):
+    """How far one feed has promised to be."""
+
+    feed: str
+    ts: int
+    open: bool
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What the checkpoint keeps beside the table."""
+
+    clock: int
+    feeds: list[FeedClock]
+    star: list[StarVersion]
+    controls_position: int
+
+
+class SignalsTask:
+    """The state of one partition: moments and last quote of every symbol, clocks of the feeds."""
+
+    def __init__(self, agent: SignalsAgent, partition: int, partitions: int) -> None:
+        self._settings_hash = agent.settings.hash
+        self._controls = agent.controls
+        self._partition = partition
+        self._accepts: Callable[[str], bool] = lambda symbol: partition_of(symbol, partitions) == partition
+        self._desk = grid.Desk(agent.settings, agent.calendar)
+        self._decoder = QuoteDecoder(self._accepts, round(agent.settings.future_seconds * NS))
+        self._controls_seen = 0  # entries of the control log whose symbols have been brought up to date
+        self._controls_position = 0
+        self._decided_until = 0
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def load(self, table: Mapping[bytes, bytes], progress: Any, counters: Mapping[str, int]) -> None:
+        """Take up the stored state."""
+        index, desk, book = self._decoder.index, self._desk, self._controls.book
+        for key in sorted(table, key=int):
+            block = msgspec.msgpack.decode(table[key], type=Block)
+            first = len(index)
+            for symbol in block.symbols:
+                index.add(symbol)
+            desk.grow(len(index))
+            desk.rows[first : len(index)] = np.frombuffer(block.rows, grid.ROW)
+            for symbol, schedule in block.schedules.items():
+                book.merge(symbol, schedule)
+        desk.counts[:] = [counters.get(name, 0) for name in grid.COUNTERS]
+        if progress is not None:
+            stored = msgspec.convert(progress, Progress)
+            desk.clock = stored.clock
+            for clock in stored.feeds:
+                feed = self._decoder.feed_number(clock.feed)
+                desk.feed_ts[feed], desk.feed_open[feed] = clock.ts, clock.open
+            book.merge_star(stored.star)
+            self._controls_position = stored.controls_position
+        self._controls.note_removed(index.symbols)
+        for symbol in list(book.schedules):
+            self._refresh(symbol)
+        self._controls_seen = len(self._controls.changes)
+
+    def changed_rows(self) -> Iterable[tuple[bytes, bytes]]:
+        """The blocks of symbols that have changed."""
+        desk, symbols, schedules = self._desk, self._decoder.index.symbols, self._controls.book.schedules
+        for block in np.flatnonzero(desk.touched).tolist():
+            members = slice(block * grid.BLOCK, min((block + 1) * grid.BLOCK, len(symbols)))
+            names = symbols[members]
+            controlled = {symbol: schedules[symbol] for symbol in names if symbol in schedules}
+            row = Block(names, desk.rows[members].tobytes(), controlled)
+            yield b"%d" % block, msgspec.msgpack.encode(row)
+        desk.touched[:] = False
+
+    def progress(self) -> Progress:
+        """Clocks, and what holds for every symbol."""
+        desk, book = self._desk, self._controls.book
+        book.forget_star_before(desk.clock)
+        feeds = [
+            FeedClock(feed, int(desk.feed_ts[number]), bool(desk.feed_open[number]))
+            for number, feed in enumerate(self._decoder.feeds)
+        ]
+        return Progress(desk.clock, feeds, book.star, self._controls_position)
+
+    def counters(self) -> dict[str, int]:
+        """Rows by what became of them."""
+        return dict(zip(grid.COUNTERS, self._desk.counts.tolist(), strict=True))
+
+    # -- work ----------------------------------------------------------------------------------------------------
+
+    def process(self, batch: Batch, out: Outputs) -> None:
+        """Apply the quotes and clocks of one batch; publish the marks and decisions that they fire."""
+        for reject in self._decoder.decode(batch):
+            out.dead_letter(batch, *reject)
+        self._keep_up_with_controls(out)
+        self._desk.grow(len(self._decoder.index))
+        for events in self._desk.advance(self._decoder.columns, len(self._decoder.feeds)):
+            for event in events.tolist():
+                self._publish(event, out)
+
+    def _keep_up_with_controls(self, out: Outputs) -> None:
+        """Know every control that was published before the clock reached a decision time of this batch."""
+        columns = self._decoder.columns
+        ts = columns.ts[: len(columns)]
+        plausible = ts[(columns.kind[: len(columns)] != SKIP) & (ts <= columns.latest_ts[: len(columns)])]
+        newest = int(plausible.max(initial=0)) // self._desk.settings.decision_seconds // NS
+        if newest > self._decided_until:
+            self._decided_until = newest
+            self._controls.catch_up()
+        else:
+            self._controls.poll()
+        for symbol in self._controls.changes[self._controls_seen :]:
+            self._refresh(symbol)
+        self._controls_seen = len(self._controls.changes)
+        if self._partition == 0:
+            for batch, reason in self._controls.invalid_since(self._controls_position):
+                out.dead_letter(batch, 0, reason)
+            self._controls_position = self._controls.position
+
+    def _refresh(self, symbol: str) -> None:
+        """Bring a symbol's place in the table, and how closely it is watched, in line with its controls."""
+        index, desk, book = self._decoder.index, self._desk, self._controls.book
+        if symbol == EVERY_SYMBOL:
+            for number, name in enumerate(index.symbols):
+                desk.interest[number] = book.interest(name)
+        elif self._accepts(symbol):
+            number = index.add(symbol)
+            desk.grow(len(index))
+            desk.interest[number] = book.interest(symbol)
+            desk.touched[number // grid.BLOCK] = True
+
+    def _publish(self, event: tuple[Any, ...], out: Outputs) -> None:
+        kind = event[_KIND]
+        symbol = self._decoder.index.symbols[event[_NUMBER]]
+        if kind == grid.MARK:
+            if self._controls.book.listed(symbol, event[_TS]):
+                self._publish_mark(symbol, event, out)
+        elif kind == grid.END:
+            control = self._controls.book.peek(symbol, event[_TS])
+            if control is not None:
+                self._publish_signal(symbol, event, control, SignalReason.END, out)
+        else:
+            self._decide(symbol, event, out)
+
+    def _decide(self, symbol: str, event: tuple[Any, ...], out: Outputs) -> None:
+        number = event[_NUMBER]
+        control, removed = self._controls.book.resolve(symbol, event[_TS])
+        if self._desk.interest[number] == grid.WATCHED:
+            self._desk.interest[number] = self._controls.book.interest(symbol)
+        if control is None:
+            return
+        closing = control.state is State.CLOSING or event[_SESSION] == SESSION_CLOSING
+        if removed:
+            self._publish_signal(symbol, event, control, SignalReason.REMOVED, out)
+        elif event[_AGE] != grid.STILL_STALE or closing:
+            self._publish_signal(symbol, event, control, codes.SIGNAL_REASONS[event[_REASON]], out)
+
+    def _publish_signal(
+        self, symbol: str, event: tuple[Any, ...], control: Any, reason: SignalReason | None, out: Outputs
+    ) -> None:
+        (ts, quote_ts, bid, bid_size, ask, ask_size, mid, ema, sd, buy_below, sell_above, *_rest) = event
+        time = rfc3339(ts)
+        signal = Signal(
+            symbol=symbol,
+            ts=ts,
+            time=time,
+            quote_ts=quote_ts,
+            bid=bid,
+            bid_size=bid_size,
+            ask=ask,
+            ask_size=ask_size,
+            mid=mid,
+            ema=ema,
+            sd=sd,
+            buy_below=buy_below,
+            sell_above=sell_above,
+            buy=event[_BUY],
+            sell=event[_SELL],
+            verdict=Verdict.HOLD if reason is SignalReason.REMOVED else codes.VERDICTS[event[_VERDICT]],
+            reason=reason,
+            session=codes.SESSIONS[event[_SESSION]],
+            control=control,
+            settings=self._settings_hash,
+        )
+        event_id = f"{symbol}-{ts}" if reason is not SignalReason.END else f"{symbol}-{ts}-END"
+        out.send(SIGNALS, symbol, _encode(signal), headers("signal", SignalsAgent.role, event_id, time))
+
+    def _publish_mark(self, symbol: str, event: tuple[Any, ...], out: Outputs) -> None:
+        (_ts, quote_ts, bid, bid_size, ask, ask_size, mid, ema, sd, buy_below, sell_above, *_rest) = event
+        tick = TickBidAsk(symbol=symbol, ts=quote_ts, bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size)
+        pred = Pred(
+            symbol=symbol,
+            ts=quote_ts,
+            bid=bid,
+            ask=ask,
+            mid=mid,
+            ema=ema,
+            sd=sd,
+            buy_below=buy_below,
+            sell_above=sell_above,
+            warm=event[_WARM],
+        )
+        out.send(TICKS_BID_ASK, symbol, _encode(tick), CONTENT_TYPE_ONLY)
+        out.send(PREDS, symbol, _encode(pred), CONTENT_TYPE_ONLY)
+
+
+_TS, _NUMBER, _KIND, _VERDICT, _REASON, _SESSION, _AGE, _WARM, _BUY, _SELL = (
+    list(grid.EVENT.fields or {}).index(name)
+    for name in ("ts", "number", "kind", "verdict", "reason", "session", "age", "warm", "buy", "sell")
+)

@@ -1,0 +1,1 @@
+"""The rules of trading, pure: no Kafka, no clock, no files."""

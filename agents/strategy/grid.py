@@ -1,0 +1,432 @@
+"""Quotes and clocks in, marks and decisions out: the compiled core of the signals agent and of the backtest.
+
+A `Desk` is the state of one partition; `Desk.advance` applies rows one by one and fires the grids of event time.
+What fires for a symbol depends on its own rows and on the clock alone, never on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numba as nb
+import numpy as np
+
+from agents.strategy.moments import moments
+from agents.strategy.session import NO_SESSION, SESSION_CLOSING, Calendar, session_at
+from agents.strategy.settings import DAY_NS, NS, Marks, Settings
+from schemas.columns import CLOCK, END_CLOCK, QUOTE, Columns
+from schemas.decoding import MAX_FEEDS
+
+MARK, DECISION, END = 1, 2, 3
+"""Kinds of events."""
+HOLD, BUY, SELL = 0, 1, 2
+"""Verdicts."""
+NO_REASON, WARMUP, STALE, REMOVED, AT_END = 0, 1, 2, 3, 4
+"""Reasons of a signal."""
+FRESH, FIRST_STALE, STILL_STALE = 0, 1, 2
+"""How the age of the quote in force compares with its bound, at this decision time and the one before."""
+IGNORED, LISTED, WATCHED = 0, 1, 2
+"""Who wants a symbol's events: nobody; the universe, by the common rule; a caller that looks at each decision time."""
+
+EARLIEST_TS = 315_532_800 * NS
+"""1980-01-01: a smaller ts was not meant in nanoseconds."""
+
+COUNTERS = (
+    "used",
+    "late",
+    "bad_ts",
+    "future",
+    "not_finite",
+    "bad_price",
+    "bad_size",
+    "crossed",
+    "clock",
+    "clock_back",
+)
+"""Names of the counters: rows by what became of them; ``crossed`` ones are used as well."""
+_USED, _LATE, _BAD_TS, _FUTURE, _NOT_FINITE, _BAD_PRICE, _BAD_SIZE, _CROSSED, _CLOCK, _CLOCK_BACK = range(10)
+
+BLOCK = 64
+"""Symbols in one record of the table."""
+
+ROW = np.dtype(
+    [
+        ("rows", "i8"),  # usable rows so far
+        ("warm_start", "i8"),
+        ("ts", "i8"),  # of the last usable quote
+        ("bid", "f8"),
+        ("bid_size", "f8"),
+        ("ask", "f8"),
+        ("ask_size", "f8"),
+        ("ema", "f8"),
+        ("var", "f8"),
+        ("next_decision", "i8"),
+        ("next_mark", "i8"),  # 0: no new quote since the last mark
+    ]
+)
+"""State of one symbol."""
+
+EVENT = np.dtype(
+    [
+        ("ts", "i8"),  # the decision time, the mark, or the end
+        ("quote_ts", "i8"),
+        ("bid", "f8"),
+        ("bid_size", "f8"),
+        ("ask", "f8"),
+        ("ask_size", "f8"),
+        ("mid", "f8"),
+        ("ema", "f8"),
+        ("sd", "f8"),  # NaN until the second usable row
+        ("buy_below", "f8"),
+        ("sell_above", "f8"),
+        ("number", "i4"),
+        ("kind", "u1"),
+        ("verdict", "u1"),
+        ("reason", "u1"),
+        ("session", "u1"),
+        ("age", "u1"),
+        ("warm", "?"),
+        ("buy", "?"),
+        ("sell", "?"),
+    ]
+)
+"""One mark or decision, with the state it was based on."""
+
+_PARAMETERS = np.dtype(
+    [
+        ("tau_ns", "f8"),
+        ("band_sd", "f8"),
+        ("decision_ns", "i8"),
+        ("mark_ns", "i8"),
+        ("warmup_ns", "i8"),
+        ("gap_ns", "i8"),
+        ("max_age_ns", "i8"),
+        ("marks", "i8"),
+    ]
+)
+_MARKS = {Marks.OFF: 0, Marks.GRID: 1, Marks.EVERY: 2}
+_OFF, _GRID, _EVERY = 0, 1, 2
+_NEVER = np.iinfo(np.int64).max // 4
+
+
+@nb.njit(cache=True, nogil=True)
+def _emit(events, n, kind, ts, number, row, p, session, max_age_ns):
+    """Write one event from a symbol's state."""
+    event = events[n]
+    mid = (row.bid + row.ask) * 0.5
+    sd = np.sqrt(row.var) if row.rows > 1 else np.nan
+    band = p.band_sd * sd
+    event.ts = ts
+    event.quote_ts = row.ts
+    event.bid = row.bid
+    event.bid_size = row.bid_size
+    event.ask = row.ask
+    event.ask_size = row.ask_size
+    event.mid = mid
+    event.ema = row.ema
+    event.sd = sd
+    event.buy_below = row.ema - band
+    event.sell_above = row.ema + band
+    event.number = number
+    event.kind = kind
+    event.session = session
+    event.warm = row.ts > row.warm_start + p.warmup_ns
+    event.buy = row.ask < event.buy_below
+    event.sell = row.bid > event.sell_above
+    age = ts - row.ts
+    event.age = FRESH
+    if age > max_age_ns:
+        event.age = FIRST_STALE if age - p.decision_ns <= max_age_ns else STILL_STALE
+    event.verdict = HOLD
+    event.reason = NO_REASON
+    if kind == END:
+        event.reason = AT_END
+    elif event.age != FRESH:
+        event.reason = STALE
+    elif not event.warm:
+        event.reason = WARMUP
+    elif event.buy:
+        event.verdict = BUY
+    elif event.sell:
+        event.verdict = SELL
+
+
+@nb.njit(cache=True, nogil=True)
+def _fire(events, n, number, row, interest, until, p, opens, closings, closes):
+    """Fire a symbol's mark and decision times up to `until`; return the number of events, or -1 - n when full."""
+    if row.next_mark != 0 and until >= row.next_mark:
+        if interest != IGNORED:
+            if n == len(events):
+                return -1 - n
+            _emit(events, n, MARK, row.next_mark, number, row, p, NO_SESSION, _NEVER)
+            n += 1
+        row.next_mark = 0
+    if until < row.next_decision:
+        return n
+    first, step = row.next_decision, p.decision_ns
+    after = (until // step + 1) * step
+    if interest != IGNORED:
+        last = min(after - step, row.ts + DAY_NS)
+        if interest == LISTED and len(opens) == 0:
+            # Beyond the first stale decision time nothing can come any more: do not walk through a long silence.
+            last = min(last, row.ts + p.max_age_ns + step)
+        # Counted by division: a loop that adds to ts until it passes a bound is miscompiled by numba >= 0.62.
+        for k in range(max(0, (last - first) // step + 1)):
+            ts = first + k * step
+            session = session_at(ts, opens, closings, closes)
+            if interest == LISTED and session != SESSION_CLOSING and ts - step - row.ts > p.max_age_ns:
+                continue
+            if n == len(events):
+                row.next_decision = ts
+                return -1 - n
+            _emit(events, n, DECISION, ts, number, row, p, session, p.max_age_ns)
+            n += 1
+    row.next_decision = after
+    return n
+
+
+@nb.njit(cache=True, nogil=True)
+def _apply(row, ts, bid, bid_size, ask, ask_size, p):
+    """Take one usable quote into a symbol's state."""
+    x = (bid + ask) * 0.5
+    if row.rows == 0:
+        row.warm_start = ts
+        row.ema = x
+        row.var = 0.0
+        row.next_decision = (ts // p.decision_ns + 1) * p.decision_ns
+    else:
+        dt = ts - row.ts
+        if dt > 0:
+            row.ema, row.var = moments(x, float(dt) / p.tau_ns, row.ema, row.var)
+            if dt > p.gap_ns:
+                row.warm_start = ts
+    row.rows += 1
+    row.ts = ts
+    row.bid = bid
+    row.bid_size = bid_size
+    row.ask = ask
+    row.ask_size = ask_size
+
+
+@nb.njit(cache=True, nogil=True)
+def _feed_clock(clock, feed, ts, ends, feed_ts, feed_open, n_feeds):
+    """The partition's clock after a feed's clock record: the least of the open feeds, and never back."""
+    feed_ts[feed] = ts
+    feed_open[feed] = not ends
+    least, largest, anyone_open = _NEVER, np.int64(0), False
+    for f in range(n_feeds):
+        largest = max(largest, feed_ts[f])
+        if feed_open[f]:
+            anyone_open = True
+            least = min(least, feed_ts[f])
+    return max(clock, least if anyone_open else largest), not anyone_open
+
+
+@nb.njit(cache=True, nogil=True)
+def _advance(
+    kind,
+    number,
+    ts,
+    latest_ts,
+    bid,
+    bid_size,
+    ask,
+    ask_size,
+    start,
+    stop,
+    rows,
+    n_symbols,
+    interest,
+    touched,
+    clock,
+    feed_ts,
+    feed_open,
+    n_feeds,
+    counts,
+    events,
+    p,
+    opens,
+    closings,
+    closes,
+):
+    """Apply rows start..stop-1; return (first row not applied, number of events). A full buffer ends it early."""
+    n = 0
+    for i in range(start, stop):
+        what = kind[i]
+        if what == QUOTE:
+            t = ts[i]
+            if t < EARLIEST_TS:
+                counts[_BAD_TS] += 1
+                continue
+            if t > latest_ts[i]:
+                counts[_FUTURE] += 1
+                continue
+            if not (
+                np.isfinite(bid[i]) and np.isfinite(ask[i]) and np.isfinite(bid_size[i]) and np.isfinite(ask_size[i])
+            ):
+                counts[_NOT_FINITE] += 1
+                continue
+            if bid[i] <= 0.0 or ask[i] <= 0.0:
+                counts[_BAD_PRICE] += 1
+                continue
+            if bid_size[i] <= 0.0 or ask_size[i] <= 0.0:
+                counts[_BAD_SIZE] += 1
+                continue
+            s = number[i]
+            row = rows[s]
+            if t < clock[0] or (row.rows > 0 and t < row.ts):
+                counts[_LATE] += 1
+                continue
+            touched[s // BLOCK] = True
+            if row.rows > 0:
+                n = _fire(events, n, s, row, interest[s], t, p, opens, closings, closes)
+                if n < 0:
+                    return i, -1 - n
+            if p.marks == _EVERY and interest[s] != IGNORED and n == len(events):
+                return i, n
+            _apply(row, t, bid[i], bid_size[i], ask[i], ask_size[i], p)
+            counts[_USED] += 1
+            if bid[i] > ask[i]:
+                counts[_CROSSED] += 1
+            if p.marks == _EVERY:
+                if interest[s] != IGNORED:
+                    _emit(events, n, MARK, t, s, row, p, NO_SESSION, _NEVER)
+                    n += 1
+            elif p.marks == _GRID and row.next_mark == 0:
+                row.next_mark = (t // p.mark_ns + 1) * p.mark_ns
+        elif what in (CLOCK, END_CLOCK):
+            t = ts[i]
+            feed = number[i]
+            if t < EARLIEST_TS:
+                counts[_BAD_TS] += 1
+                continue
+            if t > latest_ts[i]:
+                counts[_FUTURE] += 1
+                continue
+            if feed_open[feed] and t < feed_ts[feed]:
+                counts[_CLOCK_BACK] += 1
+                continue
+            clock[0], at_end = _feed_clock(clock[0], feed, t, what == END_CLOCK, feed_ts, feed_open, n_feeds)
+            for s in range(n_symbols):
+                row = rows[s]
+                if row.rows == 0:
+                    continue
+                if row.next_decision <= clock[0] or (row.next_mark != 0 and row.next_mark <= clock[0]):
+                    touched[s // BLOCK] = True
+                    n = _fire(events, n, s, row, interest[s], clock[0], p, opens, closings, closes)
+                    if n < 0:
+                        return i, -1 - n
+            if at_end:
+                needed = 0
+                for s in range(n_symbols):
+                    if rows[s].rows > 0 and interest[s] != IGNORED:
+                        needed += 2
+                if needed > len(events) - n:
+                    # The rows of an end are written at once or not at all, so that a second try repeats none.
+                    return i, n if n > 0 else -needed
+                for s in range(n_symbols):
+                    row = rows[s]
+                    if row.rows == 0 or interest[s] == IGNORED:
+                        continue
+                    if row.next_mark != 0:
+                        _emit(events, n, MARK, clock[0], s, row, p, NO_SESSION, _NEVER)
+                        row.next_mark = 0
+                        touched[s // BLOCK] = True
+                        n += 1
+                    session = session_at(clock[0], opens, closings, closes)
+                    _emit(events, n, END, clock[0], s, row, p, session, _NEVER)
+                    n += 1
+            counts[_CLOCK] += 1
+    return stop, n
+
+
+class Desk:
+    """State of the strategy for the symbols of one partition, numbered from 0 by the caller.
+
+    rows: `ROW`[n]; interest: uint8[n], `IGNORED` until the caller says otherwise; clock: ns, 0 before the first;
+    counts: int64, named by `COUNTERS`; touched: bool, blocks of `BLOCK` symbols changed since the caller cleared it.
+    """
+
+    def __init__(self, settings: Settings, calendar: Calendar, events: int = 4096) -> None:
+        self.settings = settings
+        self.calendar = calendar
+        self.size = 0
+        self.rows = np.zeros(BLOCK, ROW)
+        self.interest = np.zeros(BLOCK, np.uint8)
+        self.touched = np.zeros(1, np.bool_)
+        self.counts = np.zeros(len(COUNTERS), np.int64)
+        self.feed_ts = np.zeros(MAX_FEEDS, np.int64)
+        self.feed_open = np.zeros(MAX_FEEDS, np.bool_)
+        self._clock = np.zeros(1, np.int64)
+        self._events = np.zeros(events, EVENT)
+        self._parameters = np.zeros(1, _PARAMETERS)[0]
+        self._fill_parameters()
+
+    @property
+    def clock(self) -> int:
+        """The partition's clock in ns, 0 before the first clock record."""
+        return int(self._clock[0])
+
+    @clock.setter
+    def clock(self, ts: int) -> None:
+        self._clock[0] = ts
+
+    def grow(self, symbols: int) -> None:
+        """Make room for symbols numbered below `symbols`."""
+        self.size = max(self.size, symbols)
+        capacity = len(self.rows)
+        if symbols <= capacity:
+            return
+        while capacity < symbols:
+            capacity *= 2
+        for name in ("rows", "interest"):
+            old = getattr(self, name)
+            new = np.zeros(capacity, old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
+        touched = np.zeros(capacity // BLOCK, np.bool_)
+        touched[: len(self.touched)] = self.touched
+        self.touched = touched
+
+    def advance(self, columns: Columns, n_feeds: int) -> Iterator[np.ndarray]:
+        """Apply all rows of the columns; yield the events in chunks (`EVENT`[k], overwritten by the next one).
+
+        Symbols numbered in the columns lie below `size`, feeds below `n_feeds`.
+        """
+        start = 0
+        while start < len(columns):
+            start, n = _advance(
+                *columns.arrays,
+                start,
+                len(columns),
+                self.rows,
+                self.size,
+                self.interest,
+                self.touched,
+                self._clock,
+                self.feed_ts,
+                self.feed_open,
+                n_feeds,
+                self.counts,
+                self._events,
+                self._parameters,
+                *self.calendar.arrays,
+            )
+            if n > 0:
+                yield self._events[:n]
+            elif n < 0:
+                self._events = np.zeros(2 * -n, EVENT)
+
+    def _fill_parameters(self) -> None:
+        def ns(seconds: float | None) -> int:
+            return _NEVER if seconds is None else min(round(seconds * NS), _NEVER)
+
+        s, p = self.settings, self._parameters
+        p["tau_ns"] = s.tau_seconds * NS
+        p["band_sd"] = s.band_sd
+        p["decision_ns"] = s.decision_seconds * NS
+        p["mark_ns"] = s.mark_seconds * NS
+        p["warmup_ns"] = ns(s.warmup_seconds)
+        p["gap_ns"] = ns(s.gap_taus * s.tau_seconds if s.gap_taus is not None else None)
+        p["max_age_ns"] = ns(s.max_quote_age_seconds)
+        p["marks"] = _MARKS[s.marks]

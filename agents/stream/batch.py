@@ -1,0 +1,113 @@
+"""Records as an agent gets them: many at a time, of one partition, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, Message
+
+from agents.stream.errors import InputGap, InstanceTaken, StreamError
+
+
+class Batch(Protocol):
+    """Records of one partition, oldest first. It lives until the next one is taken from its source."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    next_offset: int
+    addresses: np.ndarray  # int64[n], where each value lies
+    lengths: np.ndarray  # int64[n], bytes of each value, 0 for null
+    timestamps: np.ndarray  # int64[n], Kafka's, ms; -1 where there is none
+
+    def __len__(self) -> int: ...
+
+    def key(self, record: int) -> bytes | None:
+        """One record's key."""
+        ...
+
+    def value(self, record: int) -> bytes | None:
+        """One record's value."""
+        ...
+
+    def offset(self, record: int) -> int:
+        """One record's offset."""
+        ...
+
+    def since(self, offset: int) -> Batch:
+        """The records from an offset on."""
+        ...
+
+
+class MessageBatch:
+    """A batch of confluent-kafka's messages, at least one."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+        self.topic: str = messages[0].topic()
+        self.partition: int = messages[0].partition()
+        self.first_offset: int = messages[0].offset()
+        self.next_offset: int = messages[-1].offset() + 1
+        self._values = [message.value() for message in messages]
+        # The columns point into one copy of all values: the parsers read it as they read librdkafka's own memory.
+        self._joined = np.frombuffer(b"".join(value or b"" for value in self._values) or b"\0", np.uint8)
+        self.lengths = np.fromiter((len(value or b"") for value in self._values), np.int64, len(messages))
+        self.addresses = self._joined.ctypes.data + np.cumsum(self.lengths) - self.lengths
+        self.timestamps = np.fromiter((message.timestamp()[1] for message in messages), np.int64, len(messages))
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def key(self, record: int) -> bytes | None:
+        """One record's key."""
+        key: bytes | None = self._messages[record].key()
+        return key
+
+    def value(self, record: int) -> bytes | None:
+        """One record's value."""
+        return self._values[record]
+
+    def offset(self, record: int) -> int:
+        """One record's offset."""
+        offset: int = self._messages[record].offset()
+        return offset
+
+    def since(self, offset: int) -> MessageBatch:
+        """The records from an offset on."""
+        if offset <= self.first_offset:
+            return self
+        return MessageBatch([message for message in self._messages if message.offset() >= offset])
+
+
+class ConsumeSource:
+    """Batches by confluent-kafka's `consume`."""
+
+    def __init__(self, consumer: Consumer, batch_records: int) -> None:
+        self._consumer = consumer
+        self._batch_records = batch_records
+
+    def poll(self, timeout: float) -> list[Batch]:
+        """What has come, at most `batch_records`, waiting up to `timeout` seconds for a first record."""
+        # `consume` waits until its batch is full: wait for one record alone, then take what is there.
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return []
+        by_partition: dict[int, list[Message]] = {}
+        for message in [first, *self._consumer.consume(self._batch_records - 1, 0)]:
+            if message.error() is not None:
+                raise_for(message.error(), message)
+            else:
+                by_partition.setdefault(message.partition(), []).append(message)
+        return [MessageBatch(messages) for messages in by_partition.values()]
+
+
+def raise_for(error: KafkaError, message: Message | None = None) -> None:
+    """Raise for what a consumer cannot get over by itself; anything else librdkafka tries again."""
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise InputGap(f"unread input is gone from the log: {error.str()}. See docs/operations.md, lost input.")
+    if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED):
+        raise InstanceTaken("another process runs under this instance name; give each its own --instance")
+    if error.fatal():
+        raise StreamError(f"the consumer failed for good: {error.str()}")

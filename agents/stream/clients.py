@@ -1,0 +1,112 @@
+"""The four kinds of Kafka clients in use, each with the settings it needs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from agents.stream.config import KafkaConfig
+from agents.stream.errors import BadConfiguration
+from schemas.partitioning import PARTITIONER
+
+log = logging.getLogger(__name__)
+_client_log = logging.getLogger("librdkafka")
+SESSION_TIMEOUT_MS = 6_000
+TRANSACTION_TIMEOUT_MS = 10_000
+
+
+def consumer(config: KafkaConfig, *, group: str, instance: str) -> Consumer:
+    """A member of a group that reads committed records only and stores no offsets of its own."""
+    return _build(
+        Consumer,
+        config,
+        {
+            "group.id": config.name(group),
+            "group.instance.id": config.name(f"{group}-{instance}"),
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": 2_000,
+            "fetch.queue.backoff.ms": 5,
+            "queued.min.messages": 500_000,
+            "queued.max.messages.kbytes": 65_536,
+            "max.partition.fetch.bytes": 10 << 20,
+            "check.crcs": False,
+        },
+    )
+
+
+def reader(config: KafkaConfig) -> Consumer:
+    """A consumer without a group, for reading topics from chosen offsets, committed records only."""
+    return _build(
+        Consumer,
+        config,
+        {
+            "group.id": config.name("reader"),
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "fetch.queue.backoff.ms": 5,
+            "queued.max.messages.kbytes": 65_536,
+        },
+    )
+
+
+def transactional_producer(config: KafkaConfig, transactional_id: str) -> Producer:
+    """The producer of one agent instance; call `init_transactions` before anything else."""
+    return _build(
+        Producer,
+        config,
+        {
+            **_PRODUCER,
+            "transactional.id": config.name(transactional_id),
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            # Back-to-back commits meet CONCURRENT_TRANSACTIONS; with the default backoff each would wait 100 ms.
+            "retry.backoff.ms": 1,
+            "retry.backoff.max.ms": 10,
+        },
+    )
+
+
+def producer(config: KafkaConfig) -> Producer:
+    """An idempotent producer without transactions, for feeds and operators."""
+    return _build(Producer, config, {**_PRODUCER, "linger.ms": 5})
+
+
+def admin(config: KafkaConfig) -> AdminClient:
+    """A client for topics and offsets."""
+    return _build(AdminClient, config, {})
+
+
+_PRODUCER = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "partitioner": PARTITIONER,
+    "linger.ms": 0,
+    "batch.size": 1_000_000,
+    "queue.buffering.max.kbytes": 262_144,
+    "queue.buffering.max.messages": 1_000_000,
+    "delivery.report.only.error": True,
+}
+
+
+def _build(kind: Any, config: KafkaConfig, settings: dict[str, object]) -> Any:
+    try:
+        return kind(config.client(**settings, error_cb=_log_error), logger=_client_log)
+    except KafkaException as error:
+        reason = error.args[0]
+        text = reason.str() if isinstance(reason, KafkaError) else str(reason)
+        raise BadConfiguration(f"Kafka client settings: {text}") from error
+
+
+def _log_error(error: KafkaError) -> None:
+    # librdkafka repairs connections by itself; what it cannot repair reaches the caller as an exception.
+    log.debug("kafka client: %s", error.str())

@@ -1,0 +1,123 @@
+"""Reading topics without a group: a stretch of partitions once, or one topic for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from agents.stream import clients, topics
+from agents.stream.batch import raise_for
+from agents.stream.config import KafkaConfig
+from agents.stream.errors import NoBroker
+
+_POLL_SECONDS = 0.1
+
+
+def read_until(
+    reader: Consumer,
+    spans: Mapping[tuple[str, int], tuple[int, int]],
+    beat: Callable[[], None] = lambda: None,
+    patience: float = 60.0,
+) -> Iterator[Message]:
+    """Committed records of each (topic, partition) from its first offset to before its end.
+
+    Waits for transactions that are still open below an end. `beat` is called while it works. Raises NoBroker when
+    nothing at all comes for `patience` seconds.
+    """
+    left = {at: end for at, (first, end) in spans.items() if first < end}
+    if not left:
+        return
+    reader.assign([TopicPartition(topic, partition, spans[topic, partition][0]) for topic, partition in left])
+    last_news = time.monotonic()
+    try:
+        while left:
+            beat()
+            messages = _next(reader)
+            if messages:
+                last_news = time.monotonic()
+            elif time.monotonic() - last_news > patience:
+                raise NoBroker(f"reading {', '.join(topic for topic, _ in left)} has made no progress for {patience} s")
+            for message in messages:
+                error = message.error()
+                at = (message.topic(), message.partition())
+                if error is None:
+                    if at in left and message.offset() < left[at]:
+                        yield message
+                    reached = message.offset() + 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    reached = message.offset()
+                else:
+                    raise_for(error, message)
+                    continue
+                if at in left and reached >= left[at]:
+                    del left[at]
+    finally:
+        reader.unassign()
+
+
+def _next(reader: Consumer) -> list[Message]:
+    first = reader.poll(_POLL_SECONDS)
+    return [first, *reader.consume(10_000, 0)] if first is not None else []
+
+
+class Follower:
+    """Reads a topic of one partition whole, then follows it."""
+
+    def __init__(self, config: KafkaConfig, topic: str, admin: AdminClient) -> None:
+        self._topic = config.name(topic)
+        self._config = config
+        self._admin = admin
+        self._reader = clients.reader(config)
+        self._position = topics.starts(admin, self._topic, [0])[0]
+        self._reader.assign([TopicPartition(self._topic, 0, self._position)])
+
+    def poll(self) -> Iterator[Message]:
+        """Records that have come, without waiting."""
+        for message in self._reader.consume(1_000, 0):
+            if message.error() is None:
+                self._position = message.offset() + 1
+                yield message
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                self._position = max(self._position, message.offset())
+            else:
+                raise_for(message.error(), message)
+
+    def catch_up(self, beat: Callable[[], None] = lambda: None) -> Iterator[Message]:
+        """Records up to what is the topic's end at the time of the call."""
+        end = self._end(beat)
+        while self._position < end:
+            beat()
+            yield from self.poll()
+            if self._position < end:
+                first = self._reader.poll(_POLL_SECONDS)
+                if first is None:
+                    continue
+                if first.error() is None:
+                    self._position = first.offset() + 1
+                    yield first
+                elif first.error().code() == KafkaError._PARTITION_EOF:
+                    self._position = max(self._position, first.offset())
+                else:
+                    raise_for(first.error(), first)
+
+    @property
+    def position(self) -> int:
+        """The next offset to be read."""
+        return self._position
+
+    def _end(self, beat: Callable[[], None]) -> int:
+        while True:
+            beat()
+            try:
+                return topics.ends(self._admin, self._topic, [0])[0]
+            except KafkaException as error:
+                # Without the end of the controls no quote may be decided on: wait for the broker.
+                if error.args[0].fatal():
+                    raise
+
+    def close(self) -> None:
+        """Leave the topic."""
+        self._reader.close()

@@ -1,0 +1,376 @@
+"""The loop around an agent: consume, transform, produce, in Kafka transactions, exactly once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, TopicPartition
+
+from agents.stream import clients, topics
+from agents.stream.agent import Agent, Task
+from agents.stream.batch import Batch, ConsumeSource
+from agents.stream.config import KafkaConfig
+from agents.stream.errors import ProducerLost, StreamError, TransactionFailed
+from agents.stream.metrics import Metrics
+from agents.stream.read import Follower
+from agents.stream.restore import Restorer, checkpoint_key
+from agents.stream.transaction import Headers, Transactions
+from schemas.records import Checkpoint
+from schemas.times import rfc3339
+from schemas.topics import CHECKPOINTS, DEAD_LETTERS, Topic
+
+log = logging.getLogger(__name__)
+_MAX_DEAD_LETTER_BYTES = 512 << 10
+_MAX_TRANSACTION_BYTES = 32 << 20
+_IDLE_POLL_SECONDS = 0.1
+_LAG_SECONDS = 2.0
+LIVE_SECONDS = 10.0
+"""A loop that has not turned for so long is not alive."""
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """How the runner batches. commit_seconds: the longest that a transaction is kept open on purpose."""
+
+    commit_seconds: float = 0.1
+    batch_records: int = 10_000
+
+
+@dataclass
+class _Held:
+    """One assigned partition."""
+
+    task: Task
+    position: int
+    stored: bool  # whether a checkpoint at or before the position exists
+    changed: bool = False
+    dead_lettered: int = 0
+
+
+class Runner:
+    """Runs one agent instance until `stop` is called. Raises StreamError when it cannot go on."""
+
+    def __init__(self, agent: Agent, config: KafkaConfig, instance: str, settings: RunnerSettings) -> None:
+        self._agent = agent
+        self._config = config
+        self._instance = instance
+        self._settings = settings
+        self._source_topic = config.name(agent.source.name)
+        self._held: dict[int, _Held] = {}
+        self._stop = threading.Event()
+        self._turned = time.monotonic()
+        self._stale = False  # the state in memory is ahead of the last commit and must be taken anew
+        self._followers: list[Follower] = []
+        self._newest_ms = 0
+        self._next_lag = 0.0
+        self._transactions = Transactions(config, f"{agent.role}-{instance}")
+        self.metrics = Metrics(agent.role, instance, self._row_counters)
+
+    # -- what others ask -----------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End the loop after the work in hand; may be called from a signal handler or another thread."""
+        self._stop.set()
+
+    def beat(self) -> None:
+        """Note that the loop still works."""
+        self._turned = time.monotonic()
+
+    def follow(self, topic: Topic) -> Follower:
+        """A follower of a topic of one partition, closed with the runner."""
+        follower = Follower(self._config, topic.name, self._admin)
+        self._followers.append(follower)
+        return follower
+
+    def live(self) -> str | None:
+        """What is wrong with the loop, None if it turns."""
+        age = time.monotonic() - self._turned
+        return f"the loop has not turned for {age:.0f} s" if age > LIVE_SECONDS else None
+
+    def ready(self) -> str | None:
+        """Why the agent does no work yet, None if it does."""
+        return self.live() or (None if self._held else "no partition is assigned")
+
+    def seconds_in_transaction(self) -> float:
+        """How long the open transaction has been open, 0 when none is."""
+        started = self._transactions.started
+        return time.monotonic() - started if started is not None else 0.0
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until `stop`, then commit and leave."""
+        self._admin = clients.admin(self._config)
+        chain = [self._agent.source, CHECKPOINTS, DEAD_LETTERS, *self._agent.outputs]
+        if self._agent.table is not None:
+            chain.append(self._agent.table)
+        self._partitions = topics.check(self._admin, self._config, dict.fromkeys(chain))
+        # Before anything is read: this aborts what a predecessor of the same name left open.
+        self._transactions.open()
+        self._agent.start(self)
+        self._consumer: Consumer = clients.consumer(self._config, group=self._agent.role, instance=self._instance)
+        self._source = ConsumeSource(self._consumer, self._settings.batch_records)
+        self._restorer = Restorer(
+            self._config, self._agent.role, self._agent.source, self._agent.table, self._admin, self.beat
+        )
+        self._consumer.subscribe(
+            [self._source_topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        try:
+            while not self._stop.is_set():
+                self._turn()
+            self._finish()
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        self.beat()
+        try:
+            if self._stale:
+                self._take_anew()
+            batches = self._source.poll(self._poll_seconds())
+            for batch in batches:
+                self._process(batch)
+            if self._transactions.started is not None and self._due(drained=not batches):
+                self._commit()
+        except TransactionFailed as error:
+            self._abort(error)
+        except ProducerLost as error:
+            self._replace_producer(error)
+        self._measure_lag()
+
+    def _poll_seconds(self) -> float:
+        started = self._transactions.started
+        if started is None:
+            return _IDLE_POLL_SECONDS
+        if self._transactions.records:
+            return 0.0
+        return max(0.0, started + self._settings.commit_seconds - time.monotonic())
+
+    def _due(self, drained: bool) -> bool:
+        if drained and self._transactions.records:
+            return True
+        if self._transactions.bytes > _MAX_TRANSACTION_BYTES:
+            return True
+        return self.seconds_in_transaction() >= self._settings.commit_seconds
+
+    def _process(self, batch: Batch) -> None:
+        held = self._held.get(batch.partition)
+        # After a rebalance or a seek, records of before may still arrive: they are read again in their turn.
+        if held is None or self._stale or batch.next_offset <= held.position:
+            return
+        batch = batch.since(held.position)
+        self._transactions.begin()
+        held.task.process(batch, _Outputs(self, held, batch.partition))
+        held.position = batch.next_offset
+        held.changed = True
+        self.metrics.records.inc(len(batch))
+        self._newest_ms = max(self._newest_ms, int(batch.timestamps[-1]))
+
+    def _commit(self) -> None:
+        """Table rows, checkpoints and offsets of everything that was processed, in the open transaction."""
+        began = time.monotonic()
+        for partition, held in self._held.items():
+            if held.changed:
+                self._store(partition, held)
+        offsets = {partition: held.position for partition, held in self._held.items() if held.stored or held.changed}
+        sent = self._transactions.records
+        self._transactions.commit(self._source_topic, offsets, self._consumer)
+        for held in self._held.values():
+            held.stored = held.stored or held.changed
+            held.changed = False
+        now = time.monotonic()
+        self.metrics.commits.inc()
+        self.metrics.sent.inc(sent)
+        self.metrics.commit_seconds.observe(now - began)
+        self.metrics.last_commit.set_to_current_time()
+        self.metrics.decision_age.set(max(0.0, time.time() - self._newest_ms / 1000))
+
+    def _store(self, partition: int, held: _Held) -> None:
+        if self._agent.table is not None:
+            table = self._config.name(self._agent.table.name)
+            for key, row in held.task.changed_rows():
+                self._transactions.send(table, partition, key, row)
+        progress = held.task.progress()
+        checkpoint = Checkpoint(
+            role=self._agent.role,
+            partition=partition,
+            offset=held.position,
+            time=rfc3339(time.time_ns()),
+            counters=_counters(held),
+            instance=self._instance,
+            progress=msgspec.Raw(msgspec.json.encode(progress)) if progress is not None else None,
+        )
+        self._transactions.send(
+            self._config.name(CHECKPOINTS.name),
+            partition,
+            checkpoint_key(self._agent.role, partition),
+            msgspec.json.encode(checkpoint),
+        )
+
+    # -- when things go wrong ------------------------------------------------------------------------------------
+
+    def _abort(self, error: StreamError) -> None:
+        log.warning("transaction aborted: %s", error)
+        self.metrics.aborts.inc()
+        self._stale = True
+        try:
+            self._transactions.abort()
+        except ProducerLost as lost:
+            self._replace_producer(lost)
+
+    def _replace_producer(self, error: StreamError) -> None:
+        log.warning("producer replaced: %s", error)
+        self.metrics.aborts.inc()
+        self._stale = True
+        self._transactions.open()
+
+    def _take_anew(self) -> None:
+        """Bring every partition back to what was committed."""
+        partitions = list(self._held)
+        if partitions:
+            self._consumer.incremental_unassign([TopicPartition(self._source_topic, p) for p in partitions])
+            self._held.clear()
+            self._take(partitions)
+        self._stale = False
+
+    def _take(self, partitions: Iterable[int]) -> None:
+        began = time.monotonic()
+        stored = self._restorer.take(self._consumer, partitions)
+        for partition, state in stored.items():
+            task = self._agent.task(partition, self._partitions)
+            checkpoint = state.checkpoint
+            progress: Any = msgspec.json.decode(checkpoint.progress) if checkpoint and checkpoint.progress else None
+            counters = dict(checkpoint.counters) if checkpoint else {}
+            lost = counters.pop(_DEAD_LETTERED, 0)
+            task.load(state.table, progress, counters)
+            held = _Held(task, state.offset, stored=checkpoint is not None, dead_lettered=lost)
+            self._held[partition] = held
+        self._consumer.incremental_assign(
+            [TopicPartition(self._source_topic, p, self._held[p].position) for p in stored]
+        )
+        self._note_partitions()
+        self.metrics.restore_seconds.set(time.monotonic() - began)
+        log.info("%s-%s holds partitions %s", self._agent.role, self._instance, sorted(self._held))
+
+    # -- rebalances ----------------------------------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if not partitions:
+            consumer.incremental_assign([])
+            return
+        self._end_transaction()
+        self._take([at.partition for at in partitions])
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._end_transaction()
+        self._drop(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Somebody else may own them by now: nothing of ours may be committed any more.
+        if self._transactions.started is not None:
+            self._abort(TransactionFailed("partitions were lost"))
+        self._drop(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _end_transaction(self) -> None:
+        """Commit what is open before partitions change hands, or abort it if that fails."""
+        if self._transactions.started is None or self._stale:
+            return
+        try:
+            self._commit()
+        except TransactionFailed as error:
+            self._abort(error)
+        except ProducerLost as error:
+            self._replace_producer(error)
+
+    def _drop(self, partitions: Iterable[TopicPartition]) -> None:
+        for at in partitions:
+            self._held.pop(at.partition, None)
+        self._note_partitions()
+
+    def _note_partitions(self) -> None:
+        self.metrics.partitions.set(len(self._held))
+        self.metrics.ready.set(1 if self._held else 0)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        if self._transactions.started is not None and not self._stale:
+            try:
+                self._commit()
+            except StreamError as error:
+                # Nothing is lost: the next process of this name aborts it and reads the input again.
+                log.warning("the last transaction was not committed: %s", error)
+
+    def _close(self) -> None:
+        for follower in self._followers:
+            follower.close()
+        self._restorer.close()
+        self._consumer.close()
+        self._agent.close()
+
+    # -- figures -------------------------------------------------------------------------------------------------
+
+    def _measure_lag(self) -> None:
+        now = time.monotonic()
+        if now < self._next_lag or not self._held:
+            return
+        self._next_lag = now + _LAG_SECONDS
+        lag = 0
+        for partition, held in self._held.items():
+            # Known from the fetches that run anyway; no request of its own.
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._source_topic, partition), cached=True)
+            lag += max(0, end - held.position)
+        self.metrics.lag.set(lag)
+
+    def _row_counters(self) -> Iterable[tuple[int, Mapping[str, int]]]:
+        return [(partition, _counters(held)) for partition, held in list(self._held.items())]
+
+
+_DEAD_LETTERED = "dead_lettered"
+
+
+def _counters(held: _Held) -> dict[str, int]:
+    return {**held.task.counters(), _DEAD_LETTERED: held.dead_lettered}
+
+
+class _Outputs:
+    """Outputs of one partition's task, into the open transaction."""
+
+    def __init__(self, runner: Runner, held: _Held, partition: int) -> None:
+        self._runner = runner
+        self._held = held
+        self._partition = partition
+        self._name = runner._config.name
+        self._send = runner._transactions.send
+
+    def send(self, topic: Topic, key: str, value: bytes, headers: Headers | None = None) -> None:
+        """Publish one record to the partition of the same number."""
+        self._send(self._name(topic.name), self._partition, key.encode(), value, headers)
+
+    def dead_letter(self, batch: Batch, record: int, reason: str, rows: int = 1) -> None:
+        """Set one record aside that could not be used."""
+        runner = self._runner
+        value = batch.value(record)
+        headers = [
+            ("mm_topic", batch.topic.encode()),
+            ("mm_partition", str(batch.partition).encode()),
+            ("mm_offset", str(batch.offset(record)).encode()),
+            ("mm_reason", reason[:1000].encode()),
+            ("mm_agent", f"{runner._agent.role}-{runner._instance}".encode()),
+            ("mm_time", rfc3339(time.time_ns()).encode()),
+        ]
+        if value is not None and len(value) > _MAX_DEAD_LETTER_BYTES:
+            value = value[:_MAX_DEAD_LETTER_BYTES]
+            headers.append(("mm_truncated", str(int(batch.lengths[record])).encode()))
+        key = batch.key(record)
+        self._send(self._name(DEAD_LETTERS.name), self._partition, key, value, headers)
+        self._held.dead_lettered += rows

@@ -1,0 +1,98 @@
+"""Topics on the broker: create them, and check that a chain of them fits together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from agents.stream.config import KafkaConfig
+from agents.stream.errors import MissingTopics, NoBroker, StreamError, UnequalPartitions
+from schemas.topics import Topic
+
+_SECONDS = 10.0
+
+
+def partition_counts(admin: AdminClient, config: KafkaConfig) -> dict[str, int]:
+    """Number of partitions of every topic on the broker, by full name. Raises NoBroker."""
+    try:
+        topics = admin.list_topics(timeout=_SECONDS).topics
+    except KafkaException as error:
+        raise no_broker(config, error) from error
+    return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def no_broker(config: KafkaConfig, error: KafkaException) -> NoBroker:
+    """The error for a broker that does not answer."""
+    return NoBroker(
+        f"no Kafka broker answers at {config.bootstrap} ({error.args[0].str()}); start one with: mm broker up"
+    )
+
+
+def check(admin: AdminClient, config: KafkaConfig, topics: Iterable[Topic]) -> int:
+    """The number of partitions that the chain shares. Raises NoBroker, MissingTopics or UnequalPartitions."""
+    topics = list(topics)
+    counts = partition_counts(admin, config)
+    missing = [config.name(topic.name) for topic in topics if config.name(topic.name) not in counts]
+    if missing:
+        raise MissingTopics(f"missing topics: {', '.join(missing)}; create them with: mm topics create")
+    for topic in topics:
+        count = counts[config.name(topic.name)]
+        if topic.partitions is not None and count != topic.partitions:
+            raise UnequalPartitions(
+                f"{config.name(topic.name)} has {count} partitions and must have {topic.partitions}"
+            )
+    shared = {config.name(t.name): counts[config.name(t.name)] for t in topics if t.partitions is None}
+    if len(set(shared.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in shared.items())
+        raise UnequalPartitions(f"the topics of the chain must have the same number of partitions: {listed}")
+    return next(iter(shared.values()))
+
+
+def create(
+    admin: AdminClient, config: KafkaConfig, topics: Iterable[Topic], partitions: int, replication: int
+) -> list[str]:
+    """Create what is not there yet; return the full names of the topics that are new.
+
+    Raises NoBroker, or StreamError with the broker's reason.
+    """
+    present = partition_counts(admin, config)
+    wanted = [
+        NewTopic(
+            config.name(topic.name),
+            num_partitions=topic.partitions or partitions,
+            replication_factor=replication,
+            config=topic.settings,
+        )
+        for topic in topics
+        if config.name(topic.name) not in present
+    ]
+    created = []
+    for name, future in (admin.create_topics(wanted) if wanted else {}).items():
+        try:
+            future.result()
+            created.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise StreamError(f"cannot create {name}: {error.args[0].str()}") from error
+    return created
+
+
+def ends(admin: AdminClient, topic: str, partitions: Iterable[int]) -> Mapping[int, int]:
+    """True end of each partition: the next offset to be written, open transactions included."""
+    return _offsets(admin, topic, partitions, OffsetSpec.latest())
+
+
+def starts(admin: AdminClient, topic: str, partitions: Iterable[int]) -> Mapping[int, int]:
+    """First offset still kept of each partition."""
+    return _offsets(admin, topic, partitions, OffsetSpec.earliest())
+
+
+def _offsets(admin: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec) -> Mapping[int, int]:
+    # An admin client reads uncommitted by default, which is what tells the true end.
+    asked = {TopicPartition(topic, partition): spec for partition in partitions}
+    if not asked:
+        return {}
+    futures = admin.list_offsets(asked, request_timeout=_SECONDS)
+    return {at.partition: future.result().offset for at, future in futures.items()}

@@ -1,0 +1,1 @@
+"""The records, the topics and how they are written."""

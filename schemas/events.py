@@ -1,0 +1,19 @@
+"""Headers of published records: CloudEvents' binary form for Kafka."""
+
+from __future__ import annotations
+
+CONTENT_TYPE = ("content-type", b"application/json")
+CONTENT_TYPE_ONLY = [CONTENT_TYPE]
+"""Headers of the topics with very many records."""
+
+
+def headers(kind: str, source: str, event_id: str, time: str) -> list[tuple[str, bytes]]:
+    """Headers of one record. kind: the record's name; source: the role; time: RFC 3339, the event time."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", f"/market-maker/{source}".encode()),
+        ("ce_type", f"market-maker.{kind}".encode()),
+        ("ce_time", time.encode()),
+        CONTENT_TYPE,
+    ]

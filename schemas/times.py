@@ -1,0 +1,23 @@
+"""Event times as text."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+
+_NS = 1_000_000_000
+
+
+def rfc3339(ts: int) -> str:
+    """A ts (ns since the epoch, UTC) as RFC 3339 text, with nine digits where it is no whole second.
+
+    >>> rfc3339(1_381_132_800_000_000_000), rfc3339(1_381_132_800_547_000_000)
+    ('2013-10-07T08:00:00Z', '2013-10-07T08:00:00.547000000Z')
+    """
+    seconds, fraction = divmod(ts, _NS)
+    return f"{_second(seconds)}.{fraction:09d}Z" if fraction else f"{_second(seconds)}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

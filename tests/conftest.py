@@ -1,0 +1,27 @@
+"""Fixtures for every test: a real Kafka, and names of one's own on it."""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kafka import Kafka, running_kafka, shared_kafka
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A Kafka with default settings, one for the whole run, all workers of pytest-xdist included."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_all_workers = tmp_path_factory.getbasetemp().parent
+        with shared_kafka(of_all_workers) as running:
+            yield running
+    else:
+        with running_kafka() as running:
+            yield running
+
+
+@pytest.fixture
+def prefix() -> str:
+    """What a test puts before its topics, groups and transactional ids, so that none meets another's."""
+    return f"t{secrets.token_hex(3)}-"
