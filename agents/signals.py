@@ -130,13 +130,14 @@ class SignalsTask:
 
     def progress(self) -> Progress:
         """Clocks, and what holds for every symbol."""
-        desk, book = self._desk, self._controls.book
-        book.forget_star_before(desk.clock)
+        desk = self._desk
+        # All partitions share the book: what this one needs no longer, one that is behind may still need.
+        star = self._controls.book.star_since(desk.clock)
         feeds = [
             FeedClock(feed, int(desk.feed_ts[number]), bool(desk.feed_open[number]))
             for number, feed in enumerate(self._decoder.feeds)
         ]
-        return Progress(desk.clock, feeds, book.star, self._controls_position)
+        return Progress(desk.clock, feeds, star, self._controls_position)
 
     def counters(self) -> dict[str, int]:
         """Rows by what became of them."""

@@ -7,7 +7,7 @@ currency), quantities in shares (or coins). Unknown numbers are ``None`` and app
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -363,4 +363,4 @@ class Checkpoint(Record):
     time: str
     counters: dict[str, int]
     instance: str
-    progress: msgspec.Raw | None = None
+    progress: Annotated[Any, Meta(description="what else the role keeps; its own affair")] = None

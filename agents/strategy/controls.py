@@ -131,12 +131,12 @@ class ControlBook:
         """Take what a checkpoint kept of ``*``."""
         self.star = list({v.version: v for v in sorted([*stored, *self.star], key=lambda v: v.version)}.values())
 
-    def forget_star_before(self, ts: int) -> None:
-        """Drop versions of ``*`` that can hold at no decision time after an event time."""
+    def star_since(self, ts: int) -> list[StarVersion]:
+        """The versions of ``*`` that can hold at a decision time after an event time."""
         for i in range(len(self.star) - 1, 0, -1):
             if self.star[i].reached(ts):
-                del self.star[:i]
-                return
+                return self.star[i:]
+        return self.star
 
     def interest(self, symbol: str) -> int:
         """How closely `Desk` has to report a symbol: ignored, by the common rule, or every decision time."""

@@ -158,6 +158,8 @@ def _execute_one(intent, ledger, result, overshoot, cap_by_size, fee_per_share, 
     result.side = intent.verdict
     result.state = intent.state
     if intent.reason == AT_END or intent.reason == REMOVED:
+        if intent.state == ACTIVE and ledger.latched_version == intent.version:
+            result.state = REDUCING
         return
     if intent.state == NO_STATE:
         if intent.verdict != HOLD:

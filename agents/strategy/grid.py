@@ -278,7 +278,8 @@ def _advance(
                 counts[_LATE] += 1
                 continue
             touched[s // BLOCK] = True
-            if row.rows > 0:
+            # Asked here, as the call alone costs as much as the rest of the row.
+            if row.rows > 0 and (t >= row.next_decision or (row.next_mark != 0 and t >= row.next_mark)):
                 n = _fire(events, n, s, row, interest[s], t, p, opens, closings, closes)
                 if n < 0:
                     return i, -1 - n
@@ -326,16 +327,18 @@ def _advance(
                     return i, n if n > 0 else -needed
                 for s in range(n_symbols):
                     row = rows[s]
-                    if row.rows == 0 or interest[s] == IGNORED:
+                    if row.rows == 0:
                         continue
+                    ends = max(clock[0], row.ts)
                     if row.next_mark != 0:
-                        _emit(events, n, MARK, clock[0], s, row, p, NO_SESSION, _NEVER)
+                        if interest[s] != IGNORED:
+                            _emit(events, n, MARK, ends, s, row, p, NO_SESSION, _NEVER)
+                            n += 1
                         row.next_mark = 0
                         touched[s // BLOCK] = True
+                    if interest[s] != IGNORED:
+                        _emit(events, n, END, ends, s, row, p, session_at(ends, opens, closings, closes), _NEVER)
                         n += 1
-                    session = session_at(clock[0], opens, closings, closes)
-                    _emit(events, n, END, clock[0], s, row, p, session, _NEVER)
-                    n += 1
             counts[_CLOCK] += 1
     return stop, n
 
@@ -422,7 +425,7 @@ class Desk:
             return _NEVER if seconds is None else min(round(seconds * NS), _NEVER)
 
         s, p = self.settings, self._parameters
-        p["tau_ns"] = s.tau_seconds * NS
+        p["tau_ns"] = max(1, ns(s.tau_seconds))
         p["band_sd"] = s.band_sd
         p["decision_ns"] = s.decision_seconds * NS
         p["mark_ns"] = s.mark_seconds * NS

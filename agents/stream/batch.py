@@ -41,6 +41,9 @@ class Batch(Protocol):
         ...
 
 
+_BATCH_BYTES = 8 << 20
+
+
 class MessageBatch:
     """A batch of confluent-kafka's messages, at least one."""
 
@@ -82,10 +85,11 @@ class MessageBatch:
 
 
 class ConsumeSource:
-    """Batches by confluent-kafka's `consume`."""
+    """Batches by confluent-kafka's `consume`, of at most so many records and about `_BATCH_BYTES`."""
 
     def __init__(self, consumer: Consumer, batch_records: int) -> None:
         self._consumer = consumer
+        self._most_records = batch_records
         self._batch_records = batch_records
 
     def poll(self, timeout: float) -> list[Batch]:
@@ -97,17 +101,30 @@ class ConsumeSource:
         by_partition: dict[int, list[Message]] = {}
         for message in [first, *self._consumer.consume(self._batch_records - 1, 0)]:
             if message.error() is not None:
-                raise_for(message.error(), message)
+                raise_for(message.error())
             else:
                 by_partition.setdefault(message.partition(), []).append(message)
-        return [MessageBatch(messages) for messages in by_partition.values()]
+        batches: list[Batch] = [MessageBatch(messages) for messages in by_partition.values()]
+        self._fit(batches)
+        return batches
+
+    def _fit(self, batches: list[Batch]) -> None:
+        """Let the next batch be about `_BATCH_BYTES` long if its records are like these."""
+        records = sum(len(batch) for batch in batches)
+        if records:
+            average = sum(int(batch.lengths.sum()) for batch in batches) / records + 1
+            self._batch_records = max(1, min(self._most_records, int(_BATCH_BYTES / average)))
 
 
-def raise_for(error: KafkaError, message: Message | None = None) -> None:
+def raise_for(error: KafkaError) -> None:
     """Raise for what a consumer cannot get over by itself; anything else librdkafka tries again."""
     if error.code() == KafkaError._AUTO_OFFSET_RESET:
         raise InputGap(f"unread input is gone from the log: {error.str()}. See docs/operations.md, lost input.")
-    if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED):
-        raise InstanceTaken("another process runs under this instance name; give each its own --instance")
-    if error.fatal():
+    if error.code() in _FATAL or error.fatal():
+        # The consumer says only that it is fatal; its cause is in the text.
+        if "fenced" in error.str():
+            raise InstanceTaken("another process runs under this instance name; give each its own --instance")
         raise StreamError(f"the consumer failed for good: {error.str()}")
+
+
+_FATAL = (KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID)

@@ -49,6 +49,7 @@ def reader(config: KafkaConfig) -> Consumer:
         config,
         {
             "group.id": config.name("reader"),
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -76,9 +77,9 @@ def transactional_producer(config: KafkaConfig, transactional_id: str) -> Produc
     )
 
 
-def producer(config: KafkaConfig) -> Producer:
-    """An idempotent producer without transactions, for feeds and operators."""
-    return _build(Producer, config, {**_PRODUCER, "linger.ms": 5})
+def producer(config: KafkaConfig, *, reports: bool = False) -> Producer:
+    """An idempotent producer without transactions, for feeds and operators. reports: of successes too."""
+    return _build(Producer, config, {**_PRODUCER, "linger.ms": 5, "delivery.report.only.error": not reports})
 
 
 def admin(config: KafkaConfig) -> AdminClient:

@@ -50,7 +50,7 @@ def read_until(
                 elif error.code() == KafkaError._PARTITION_EOF:
                     reached = message.offset()
                 else:
-                    raise_for(error, message)
+                    raise_for(error)
                     continue
                 if at in left and reached >= left[at]:
                     del left[at]
@@ -83,7 +83,7 @@ class Follower:
             elif message.error().code() == KafkaError._PARTITION_EOF:
                 self._position = max(self._position, message.offset())
             else:
-                raise_for(message.error(), message)
+                raise_for(message.error())
 
     def catch_up(self, beat: Callable[[], None] = lambda: None) -> Iterator[Message]:
         """Records up to what is the topic's end at the time of the call."""
@@ -101,7 +101,7 @@ class Follower:
                 elif first.error().code() == KafkaError._PARTITION_EOF:
                     self._position = max(self._position, first.offset())
                 else:
-                    raise_for(first.error(), first)
+                    raise_for(first.error())
 
     @property
     def position(self) -> int:

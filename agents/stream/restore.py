@@ -120,8 +120,8 @@ class Restorer:
         for message in read_until(self._reader, self._spans([checkpoints, self._table], partitions), self._beat):
             key, value = message.key(), message.value()
             if message.topic() == checkpoints:
-                if key in keys and value:
-                    stored[keys[key]].checkpoint = msgspec.json.decode(value, type=Checkpoint)
+                if key in keys:
+                    stored[keys[key]].checkpoint = msgspec.json.decode(value, type=Checkpoint) if value else None
             elif value is None:
                 stored[message.partition()].table.pop(key, None)
             else:

@@ -66,6 +66,7 @@ class Runner:
         self._stop = threading.Event()
         self._turned = time.monotonic()
         self._stale = False  # the state in memory is ahead of the last commit and must be taken anew
+        self._failure: BaseException | None = None
         self._followers: list[Follower] = []
         self._newest_ms = 0
         self._next_lag = 0.0
@@ -87,6 +88,11 @@ class Runner:
         follower = Follower(self._config, topic.name, self._admin)
         self._followers.append(follower)
         return follower
+
+    @property
+    def assigned(self) -> list[int]:
+        """Partitions held and restored."""
+        return sorted(self._held)
 
     def live(self) -> str | None:
         """What is wrong with the loop, None if it turns."""
@@ -120,7 +126,10 @@ class Runner:
             self._config, self._agent.role, self._agent.source, self._agent.table, self._admin, self.beat
         )
         self._consumer.subscribe(
-            [self._source_topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            [self._source_topic],
+            on_assign=self._kept(self._on_assign),
+            on_revoke=self._kept(self._on_revoke),
+            on_lost=self._kept(self._on_lost),
         )
         try:
             while not self._stop.is_set():
@@ -134,7 +143,7 @@ class Runner:
         try:
             if self._stale:
                 self._take_anew()
-            batches = self._source.poll(self._poll_seconds())
+            batches = self._poll()
             for batch in batches:
                 self._process(batch)
             if self._transactions.started is not None and self._due(drained=not batches):
@@ -144,6 +153,13 @@ class Runner:
         except ProducerLost as error:
             self._replace_producer(error)
         self._measure_lag()
+
+    def _poll(self) -> list[Batch]:
+        try:
+            return self._source.poll(self._poll_seconds())
+        finally:
+            if self._failure is not None:
+                raise self._failure
 
     def _poll_seconds(self) -> float:
         started = self._transactions.started
@@ -197,7 +213,6 @@ class Runner:
             table = self._config.name(self._agent.table.name)
             for key, row in held.task.changed_rows():
                 self._transactions.send(table, partition, key, row)
-        progress = held.task.progress()
         checkpoint = Checkpoint(
             role=self._agent.role,
             partition=partition,
@@ -205,7 +220,7 @@ class Runner:
             time=rfc3339(time.time_ns()),
             counters=_counters(held),
             instance=self._instance,
-            progress=msgspec.Raw(msgspec.json.encode(progress)) if progress is not None else None,
+            progress=held.task.progress(),
         )
         self._transactions.send(
             self._config.name(CHECKPOINTS.name),
@@ -246,10 +261,9 @@ class Runner:
         for partition, state in stored.items():
             task = self._agent.task(partition, self._partitions)
             checkpoint = state.checkpoint
-            progress: Any = msgspec.json.decode(checkpoint.progress) if checkpoint and checkpoint.progress else None
             counters = dict(checkpoint.counters) if checkpoint else {}
             lost = counters.pop(_DEAD_LETTERED, 0)
-            task.load(state.table, progress, counters)
+            task.load(state.table, checkpoint.progress if checkpoint else None, counters)
             held = _Held(task, state.offset, stored=checkpoint is not None, dead_lettered=lost)
             self._held[partition] = held
         self._consumer.incremental_assign(
@@ -257,9 +271,20 @@ class Runner:
         )
         self._note_partitions()
         self.metrics.restore_seconds.set(time.monotonic() - began)
-        log.info("%s-%s holds partitions %s", self._agent.role, self._instance, sorted(self._held))
+        log.info("%s-%s holds partitions %s", self._agent.role, self._instance, self.assigned)
 
     # -- rebalances ----------------------------------------------------------------------------------------------
+
+    def _kept(self, callback: Callable[[Consumer, list[TopicPartition]], None]) -> Callable[..., None]:
+        """The callback with its exception kept for the loop: through the client's C code it would arrive mangled."""
+
+        def call(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            try:
+                callback(consumer, partitions)
+            except BaseException as error:
+                self._failure = error
+
+        return call
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if not partitions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -12,6 +13,9 @@ from agents.stream.errors import MissingTopics, NoBroker, StreamError, UnequalPa
 from schemas.topics import Topic
 
 _SECONDS = 10.0
+_BETWEEN_SECONDS = 0.05
+_NOT_YET = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+"""What a broker answers about a partition that was created a moment ago, or that is changing its leader."""
 
 
 def partition_counts(admin: AdminClient, config: KafkaConfig) -> dict[str, int]:
@@ -76,6 +80,11 @@ def create(
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise StreamError(f"cannot create {name}: {error.args[0].str()}") from error
+    deadline = time.monotonic() + _SECONDS
+    # The broker answers before every part of it knows the topic.
+    while not set(created) <= partition_counts(admin, config).keys():
+        if time.monotonic() > deadline:
+            raise StreamError(f"the broker does not show the topics that it has created: {', '.join(created)}")
     return created
 
 
@@ -94,5 +103,12 @@ def _offsets(admin: AdminClient, topic: str, partitions: Iterable[int], spec: Of
     asked = {TopicPartition(topic, partition): spec for partition in partitions}
     if not asked:
         return {}
-    futures = admin.list_offsets(asked, request_timeout=_SECONDS)
-    return {at.partition: future.result().offset for at, future in futures.items()}
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        futures = admin.list_offsets(asked, request_timeout=_SECONDS)
+        try:
+            return {at.partition: future.result().offset for at, future in futures.items()}
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
+                raise
+        time.sleep(_BETWEEN_SECONDS)

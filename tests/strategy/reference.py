@@ -116,7 +116,7 @@ class SymbolState:
     moments: Moments
     next_decision: int
     mark_due: int | None = None  # the mark that the last quote is waiting for
-    last_control: Record | None = None  # in force at the last decision time that fired
+    last_control: tuple[int | None, Record] | None = None  # its own in force at the last decision that fired
 
 
 class Reference:
@@ -231,12 +231,14 @@ class Reference:
     def _decide(self, symbol: str, decision: int) -> None:
         """Publish the row of a decision time, if there is one."""
         state = self.symbols[symbol]
-        control, control_before = self.controls.in_force(symbol, decision), state.last_control
-        state.last_control = control
-        if control is None:
-            if control_before is not None:
-                self._publish_signal(symbol, decision, control_before, "HOLD", "REMOVED")
+        version, own = self.controls.newest(symbol, decision)
+        before, state.last_control = state.last_control, (version, own) if own is not None else None
+        if own is None:
+            if before is not None:
+                removed = self.controls.whole(*before, decision)
+                self._publish_signal(symbol, decision, removed, "HOLD", "REMOVED")
             return
+        control = self.controls.whole(version, own, decision)
         stale = self._stale(state.quote, decision)
         first_stale = stale and not self._stale(state.quote, decision - self.decision_step)
         flatten = control["state"] == "CLOSING" or self._session(decision) == "CLOSING"
@@ -269,8 +271,9 @@ class Reference:
         return "CLOSED"
 
     def _end(self, symbol: str, ts: int) -> None:
-        """The last mark and signal of a symbol when the last feed has ended."""
+        """The last mark and signal of a symbol when the last feed has ended, never before its last quote."""
         state = self.symbols[symbol]
+        ts = max(ts, state.quote.ts)
         if state.mark_due is not None:
             self._publish_mark(symbol, ts)
             state.mark_due = None

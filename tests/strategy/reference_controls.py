@@ -26,9 +26,11 @@ class ControlBook:
     def in_force(self, symbol: str, ts: int) -> Record | None:
         """The whole control of ``symbol`` at ``ts`` with ``*`` applied, or None outside the universe."""
         version, own = self.newest(symbol, ts)
+        return self.whole(version, own, ts) if own is not None else None
+
+    def whole(self, version: int | None, own: Record, ts: int) -> Record:
+        """A symbol's own record with every default, and ``*`` of ``ts`` applied."""
         star_version, star = self.newest("*", ts)
-        if own is None:
-            return None
         size_step = own.get("size_step", 1.0)
         return {
             "version": version,

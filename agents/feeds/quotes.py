@@ -1,0 +1,62 @@
+"""Quotes as feeds hold them: columns of many rows, whether read from files or made up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+WHOLE, CUT, FIELD_MISSING = 0, 1, 2
+"""What `Quotes.defect` says of a row: none, a record that breaks off, a record without its last field."""
+
+
+@dataclass(frozen=True)
+class Quotes:
+    """Rows of one feed in the order in which they are sent.
+
+    symbols: every symbol the feed has named so far; one list for all chunks of a feed, which only grows.
+    number: int32, each row's place in `symbols`; ts: int64 ns; bid, bid_size, ask, ask_size: float64.
+    promise: int64 ns, what a clock may say before the row: no row from it on has a smaller ts (late rows break
+    it, which is what makes them late). defect: uint8, how the row's record is to be broken (`WHOLE`, …).
+    """
+
+    symbols: Sequence[str]
+    number: np.ndarray
+    ts: np.ndarray
+    bid: np.ndarray
+    bid_size: np.ndarray
+    ask: np.ndarray
+    ask_size: np.ndarray
+    promise: np.ndarray
+    defect: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    @property
+    def prices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The columns bid, bid_size, ask, ask_size."""
+        return self.bid, self.bid_size, self.ask, self.ask_size
+
+    def take(self, rows: slice | np.ndarray) -> Quotes:
+        """Some of the rows, by place."""
+        return Quotes(self.symbols, *(getattr(self, name)[rows] for name in COLUMNS))
+
+
+COLUMNS = tuple(field.name for field in fields(Quotes))[1:]
+"""The names of the columns, without `symbols`."""
+
+
+def sorted_quotes(symbols: Sequence[str], number: np.ndarray, ts: np.ndarray, prices: Sequence[np.ndarray]) -> Quotes:
+    """Rows without defects, sorted by ts: each promises its own ts. prices: bid, bid_size, ask, ask_size."""
+    bid, bid_size, ask, ask_size = prices
+    return Quotes(symbols, number, ts, bid, bid_size, ask, ask_size, ts, np.zeros(len(ts), np.uint8))
+
+
+def concatenate(chunks: Sequence[Quotes]) -> Quotes:
+    """The rows of chunks of one feed (at least one), one chunk after the other."""
+    if len(chunks) == 1:
+        return chunks[0]
+    columns = (np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in COLUMNS)
+    return Quotes(chunks[-1].symbols, *columns)

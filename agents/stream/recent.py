@@ -1,0 +1,180 @@
+"""The recent past of many topics without a group, then everything that comes; and where their logs end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from agents.stream import clients, topics
+from agents.stream.batch import raise_for
+from agents.stream.config import KafkaConfig
+from agents.stream.errors import MissingTopics
+from agents.stream.read import read_until
+from schemas.topics import Topic
+
+_MOST_AT_ONCE = 10_000
+_REQUEST_SECONDS = 10.0
+_PULSE_SECONDS = 2.0
+_NONE = -1
+
+
+class RecentReader:
+    """Committed records of topics: compacted ones whole, of the others those since `seconds` before the newest.
+
+    Survives restarts of the broker; where records expired before they were read it goes on at the log's start and
+    counts that in `gaps`. Raises NoBroker or MissingTopics when it cannot begin.
+    """
+
+    def __init__(self, config: KafkaConfig, read: Iterable[Topic], seconds: float) -> None:
+        first = first_offsets(config, read, seconds)
+        self.gaps = 0
+        self._behind = set(first)
+        self._consumer = clients.reader(config)
+        self._consumer.assign([TopicPartition(*at, offset) for at, offset in first.items()])
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the end of every partition has been reached once."""
+        return not self._behind
+
+    def poll(self, timeout: float) -> list[Message]:
+        """Records that have come, waiting up to `timeout` seconds for a first one."""
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return []
+        return self._sifted([first, *self._consumer.consume(_MOST_AT_ONCE, 0)])
+
+    def close(self) -> None:
+        """Leave the topics."""
+        self._consumer.close()
+
+    def _sifted(self, messages: list[Message]) -> list[Message]:
+        records = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._behind.discard((message.topic(), message.partition()))
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                self.gaps += 1
+                self._consumer.seek(TopicPartition(message.topic(), message.partition(), OFFSET_BEGINNING))
+            else:
+                raise_for(error)
+        return records
+
+
+class Pulse:
+    """Asks the broker for the ends of some topics; that it answers is worth as much as the answer."""
+
+    def __init__(self, config: KafkaConfig, asked: Iterable[Topic]) -> None:
+        self._config = config
+        self._admin = clients.admin(config)
+        self._topics = list(asked)
+        self._partitions: dict[str, int] = {}
+
+    def ends(self) -> dict[str, dict[int, int]]:
+        """By topic and partition the next offset to be written. Raises NoBroker or MissingTopics."""
+        if not self._partitions:
+            self._partitions = _counts(self._config, self._topics)
+        plain = {self._config.name(topic.name): topic.name for topic in self._topics}
+        asked = {
+            TopicPartition(name, partition): OffsetSpec.latest()
+            for name, topic in plain.items()
+            for partition in range(self._partitions[topic])
+        }
+        ends: dict[str, dict[int, int]] = {topic: {} for topic in plain.values()}
+        try:
+            for at, future in self._admin.list_offsets(asked, request_timeout=_PULSE_SECONDS).items():
+                ends[plain[at.topic]][at.partition] = future.result().offset
+        except KafkaException as error:
+            # Should they have been made anew, they may be of another number.
+            self._partitions = {}
+            raise topics.no_broker(self._config, error) from error
+        return ends
+
+
+def partitions_of(config: KafkaConfig, topic: Topic) -> int:
+    """Number of partitions of one topic. Raises NoBroker or MissingTopics."""
+    return _counts(config, [topic])[topic.name]
+
+
+def records_since(
+    config: KafkaConfig, topic: Topic, partition: int, seconds: float, patience: float = 30.0
+) -> Iterator[Message]:
+    """Committed records of one partition that are at most so many seconds older than its topic's newest."""
+    at = config.name(topic.name), partition
+    first = first_offsets(config, [topic], seconds)[at]
+    place = TopicPartition(*at)
+    end, _ = _ask(config, {place: OffsetSpec.latest()})[place]
+    reader = clients.reader(config)
+    try:
+        yield from read_until(reader, {at: (first, end)}, patience=patience)
+    finally:
+        reader.close()
+
+
+def newest_time(config: KafkaConfig, topic: Topic) -> float | None:
+    """Kafka's time of the newest record of a topic, in seconds since the epoch; None when there is none."""
+    name = config.name(topic.name)
+    newest = _newest_ms(config, {name: _counts(config, [topic])[topic.name]})
+    return newest[name] / 1000 if newest else None
+
+
+def first_offsets(config: KafkaConfig, read: Iterable[Topic], seconds: float) -> Mapping[tuple[str, int], int]:
+    """By full name and partition: where the last `seconds` before a topic's newest record begin, or a compacted one."""
+    read = list(read)
+    counts = _counts(config, read)
+    first = {
+        (config.name(topic.name), partition): OFFSET_BEGINNING
+        for topic in read
+        for partition in range(counts[topic.name])
+    }
+    recent = {config.name(topic.name): counts[topic.name] for topic in read if not topic.compacted}
+    asked = {
+        TopicPartition(topic, partition): OffsetSpec.for_timestamp(max(0, newest - round(seconds * 1000)))
+        for topic, newest in _newest_ms(config, recent).items()
+        for partition in range(recent[topic])
+    }
+    found = _ask(config, asked)
+    # Where all records are older, the first of interest has yet to come.
+    found |= _ask(config, {at: OffsetSpec.latest() for at, (offset, _) in found.items() if offset == _NONE})
+    first.update({(at.topic, at.partition): offset for at, (offset, _) in found.items()})
+    return first
+
+
+def _newest_ms(config: KafkaConfig, partitions: Mapping[str, int]) -> dict[str, int]:
+    spec = OffsetSpec.max_timestamp()
+    asked = {TopicPartition(topic, p): spec for topic, count in partitions.items() for p in range(count)}
+    now = int(time.time() * 1000)
+    newest: dict[str, int] = {}
+    for at, (offset, timestamp) in _ask(config, asked).items():
+        if offset != _NONE:
+            newest[at.topic] = max(newest.get(at.topic, 0), min(timestamp, now))
+    return newest
+
+
+def _ask(config: KafkaConfig, asked: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, tuple[int, int]]:
+    """Offset and timestamp that the broker gives for each."""
+    if not asked:
+        return {}
+    admin = clients.admin(config)
+    futures = admin.list_offsets(dict(asked), request_timeout=_REQUEST_SECONDS)
+    try:
+        answers = {at: future.result() for at, future in futures.items()}
+    except KafkaException as error:
+        raise topics.no_broker(config, error) from error
+    return {at: (answer.offset, answer.timestamp) for at, answer in answers.items()}
+
+
+def _counts(config: KafkaConfig, asked: Iterable[Topic]) -> dict[str, int]:
+    """Number of partitions by plain name."""
+    present = topics.partition_counts(clients.admin(config), config)
+    names = {topic.name: config.name(topic.name) for topic in asked}
+    missing = [name for name in names.values() if name not in present]
+    if missing:
+        raise MissingTopics(f"missing topics: {', '.join(missing)}; create them with: mm topics create")
+    return {plain: present[name] for plain, name in names.items()}
