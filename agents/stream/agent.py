@@ -49,10 +49,25 @@ class Task(Protocol):
 class Agent(Protocol):
     """One role."""
 
-    role: str
-    source: Topic
-    table: Topic | None
-    outputs: Sequence[Topic]
+    @property
+    def role(self) -> str:
+        """Name of the role; group and transactional ids begin with it."""
+        ...
+
+    @property
+    def source(self) -> Topic:
+        """The input."""
+        ...
+
+    @property
+    def table(self) -> Topic | None:
+        """The compacted topic that keeps its state."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[Topic]:
+        """Other topics that must exist."""
+        ...
 
     def start(self, context: Context) -> None:
         """Called once before the first partition is taken."""

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from agents.stream.errors import InputGap, InstanceTaken, StreamError
+
+
+class Source(Protocol):
+    """Where a runner's batches come from."""
+
+    def assign(self, positions: Sequence[TopicPartition]) -> None:
+        """Fetch partitions from these offsets on, beside those that are fetched already."""
+        ...
+
+    def poll(self, timeout: float) -> list[Batch]:
+        """What has come, waiting up to `timeout` seconds for a first record. Ends the batches given before."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held of the client's memory."""
+        ...
 
 
 class Batch(Protocol):
@@ -84,36 +100,55 @@ class MessageBatch:
         return MessageBatch([message for message in self._messages if message.offset() >= offset])
 
 
+class BatchSize:
+    """How many records to ask for: at most so many, and about `_BATCH_BYTES` if they are like the last ones."""
+
+    def __init__(self, most_records: int) -> None:
+        self._most = most_records
+        self.records = most_records
+
+    def fit(self, lengths: np.ndarray) -> None:
+        """Learn from the lengths (bytes) of the records of a batch."""
+        if len(lengths):
+            self.records = max(1, min(self._most, int(_BATCH_BYTES / (lengths.mean() + 1))))
+
+
 class ConsumeSource:
-    """Batches by confluent-kafka's `consume`, of at most so many records and about `_BATCH_BYTES`."""
+    """Batches by confluent-kafka's `consume`."""
 
     def __init__(self, consumer: Consumer, batch_records: int) -> None:
         self._consumer = consumer
-        self._most_records = batch_records
-        self._batch_records = batch_records
+        self._size = BatchSize(batch_records)
+
+    def assign(self, positions: Sequence[TopicPartition]) -> None:
+        """Fetch partitions from these offsets on."""
+        self._consumer.incremental_assign(list(positions))
 
     def poll(self, timeout: float) -> list[Batch]:
-        """What has come, at most `batch_records`, waiting up to `timeout` seconds for a first record."""
+        """What has come, waiting up to `timeout` seconds for a first record."""
         # `consume` waits until its batch is full: wait for one record alone, then take what is there.
         first = self._consumer.poll(timeout)
         if first is None:
             return []
-        by_partition: dict[int, list[Message]] = {}
-        for message in [first, *self._consumer.consume(self._batch_records - 1, 0)]:
-            if message.error() is not None:
-                raise_for(message.error())
-            else:
-                by_partition.setdefault(message.partition(), []).append(message)
-        batches: list[Batch] = [MessageBatch(messages) for messages in by_partition.values()]
-        self._fit(batches)
+        messages = [first, *self._consumer.consume(self._size.records - 1, 0)]
+        batches: list[Batch] = [MessageBatch(found) for found in by_partition(messages).values()]
+        for batch in batches:
+            self._size.fit(batch.lengths)
         return batches
 
-    def _fit(self, batches: list[Batch]) -> None:
-        """Let the next batch be about `_BATCH_BYTES` long if its records are like these."""
-        records = sum(len(batch) for batch in batches)
-        if records:
-            average = sum(int(batch.lengths.sum()) for batch in batches) / records + 1
-            self._batch_records = max(1, min(self._most_records, int(_BATCH_BYTES / average)))
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def by_partition(messages: Iterable[Message]) -> dict[int, list[Message]]:
+    """The messages without an error, by partition. Raises for what a consumer cannot get over."""
+    found: dict[int, list[Message]] = {}
+    for message in messages:
+        if message.error() is not None:
+            raise_for(message.error())
+        else:
+            found.setdefault(message.partition(), []).append(message)
+    return found
 
 
 def raise_for(error: KafkaError) -> None:

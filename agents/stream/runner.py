@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from agents.stream import clients, topics
 from agents.stream.agent import Agent, Task
-from agents.stream.batch import Batch, ConsumeSource
+from agents.stream.batch import Batch, ConsumeSource, Source
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import ProducerLost, StreamError, TransactionFailed
+from agents.stream.librdkafka import Unavailable
 from agents.stream.metrics import Metrics
+from agents.stream.queue_source import QueueSource
 from agents.stream.read import Follower
 from agents.stream.restore import Restorer, checkpoint_key
 from agents.stream.transaction import Headers, Transactions
@@ -36,10 +37,15 @@ LIVE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class RunnerSettings:
-    """How the runner batches. commit_seconds: the longest that a transaction is kept open on purpose."""
+    """How the runner batches.
+
+    commit_seconds: the longest that a transaction is kept open on purpose; batch_records: the most in one batch;
+    direct: take batches straight from librdkafka where that is tested, else by `consume`.
+    """
 
     commit_seconds: float = 0.1
     batch_records: int = 10_000
+    direct: bool = True
 
 
 @dataclass
@@ -121,7 +127,7 @@ class Runner:
         self._transactions.open()
         self._agent.start(self)
         self._consumer: Consumer = clients.consumer(self._config, group=self._agent.role, instance=self._instance)
-        self._source = ConsumeSource(self._consumer, self._settings.batch_records)
+        self._source = self._open_source()
         self._restorer = Restorer(
             self._config, self._agent.role, self._agent.source, self._agent.table, self._admin, self.beat
         )
@@ -137,6 +143,14 @@ class Runner:
             self._finish()
         finally:
             self._close()
+
+    def _open_source(self) -> Source:
+        if self._settings.direct:
+            try:
+                return QueueSource(self._consumer, self._source_topic, self._settings.batch_records)
+            except Unavailable as reason:
+                log.info("taking batches by consume: %s", reason)
+        return ConsumeSource(self._consumer, self._settings.batch_records)
 
     def _turn(self) -> None:
         self.beat()
@@ -266,9 +280,7 @@ class Runner:
             task.load(state.table, checkpoint.progress if checkpoint else None, counters)
             held = _Held(task, state.offset, stored=checkpoint is not None, dead_lettered=lost)
             self._held[partition] = held
-        self._consumer.incremental_assign(
-            [TopicPartition(self._source_topic, p, self._held[p].position) for p in stored]
-        )
+        self._source.assign([TopicPartition(self._source_topic, p, self._held[p].position) for p in stored])
         self._note_partitions()
         self.metrics.restore_seconds.set(time.monotonic() - began)
         log.info("%s-%s holds partitions %s", self._agent.role, self._instance, self.assigned)
@@ -339,6 +351,7 @@ class Runner:
         for follower in self._followers:
             follower.close()
         self._restorer.close()
+        self._source.close()
         self._consumer.close()
         self._agent.close()
 

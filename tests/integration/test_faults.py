@@ -16,9 +16,9 @@ from agents.stream import topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import InputGap, InstanceTaken, MissingTopics, NoBroker, TornState, UnequalPartitions
 from agents.stream.runner import Runner, RunnerSettings
+from deploy.broker import free_port
 from schemas.records import Control
 from schemas.topics import CHECKPOINTS, QUOTES, SIGNALS, TOPICS
-from deploy.broker import free_port
 from tests.integration import market
 from tests.integration.pipeline import Pipeline, Running, trades_hash, wait_until
 
@@ -255,12 +255,12 @@ def run(config: KafkaConfig) -> None:
 
 
 def test_no_broker_is_said_in_one_line() -> None:
-    with pytest.raises(NoBroker, match="no Kafka broker answers at 127.0.0.1"):
+    with pytest.raises(NoBroker, match=r"no Kafka broker answers at 127\.0\.0\.1"):
         run(KafkaConfig(f"127.0.0.1:{free_port()}"))
 
 
 def test_missing_topics_are_named(kafka: Any, prefix: str) -> None:
-    with pytest.raises(MissingTopics, match=f"{prefix}quotes.*mm topics create"):
+    with pytest.raises(MissingTopics, match=rf"{prefix}quotes.*mm topics create"):
         run(KafkaConfig(kafka.bootstrap, prefix))
 
 
