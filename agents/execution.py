@@ -15,6 +15,7 @@ from agents.strategy.ledger import LEDGER, NOT_LATCHED, units_of
 from agents.strategy.settings import Settings
 from agents.stream.agent import Context, Outputs
 from agents.stream.batch import Batch
+from agents.stream.transaction import Headers
 from schemas.events import headers
 from schemas.records import UNITS_PER_SHARE, Execution, Order, Outcome, Position, Signal, Trade
 from schemas.topics import EXECUTIONS, ORDERS, POSITIONS, SIGNALS, TRADES
@@ -70,10 +71,12 @@ class ExecutionTask:
             ledger["trades"] = position.trades
             ledger["latched_version"] = NOT_LATCHED if latched is None else latched
 
-    def changed_rows(self) -> Iterable[tuple[bytes, bytes]]:
+    def changed_rows(self) -> Iterable[tuple[bytes, bytes, Headers]]:
         """Positions of the symbols that have had a signal."""
         changed, self._changed = self._changed, {}
-        return ((symbol.encode(), _encode(position)) for symbol, position in changed.items())
+        for symbol, position in changed.items():
+            event = headers("position", ExecutionAgent.role, f"{symbol}-{position.ts}", position.time)
+            yield symbol.encode(), _encode(position), event
 
     def progress(self) -> None:
         """Nothing beside the table."""

@@ -56,7 +56,7 @@ class PortfolioTask:
             ledger["realised"] = pnl.realised
             ledger["fees"] = pnl.fees
 
-    def changed_rows(self) -> Iterable[tuple[bytes, bytes]]:
+    def changed_rows(self) -> Iterable[tuple[bytes, bytes, None]]:
         """None: every row was published when it changed, so that readers see each step of profit and loss."""
         return ()
 

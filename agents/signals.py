@@ -117,7 +117,7 @@ class SignalsTask:
             self._refresh(symbol)
         self._controls_seen = len(self._controls.changes)
 
-    def changed_rows(self) -> Iterable[tuple[bytes, bytes]]:
+    def changed_rows(self) -> Iterable[tuple[bytes, bytes, None]]:
         """The blocks of symbols that have changed."""
         desk, symbols, schedules = self._desk, self._decoder.index.symbols, self._controls.book.schedules
         for block in np.flatnonzero(desk.touched).tolist():
@@ -125,7 +125,7 @@ class SignalsTask:
             names = symbols[members]
             controlled = {symbol: schedules[symbol] for symbol in names if symbol in schedules}
             row = Block(names, desk.rows[members].tobytes(), controlled)
-            yield b"%d" % block, msgspec.msgpack.encode(row)
+            yield b"%d" % block, msgspec.msgpack.encode(row), None
         desk.touched[:] = False
 
     def progress(self) -> Progress:

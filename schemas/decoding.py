@@ -17,6 +17,8 @@ _quote = msgspec.json.Decoder(Quote)
 _clock = msgspec.json.Decoder(Clock)
 _INT64 = range(-(1 << 63), 1 << 63)
 MAX_FEEDS = 1024
+MAX_FEED_CHARACTERS = 64
+"""Bounds on feeds and their names, as every checkpoint carries them all."""
 
 
 class RawRecords(Protocol):
@@ -103,6 +105,8 @@ class QuoteDecoder:
     def feed_number(self, feed: str) -> int:
         """Number of a feed, a new one if it has none yet."""
         if feed not in self.feeds:
+            if len(feed) > MAX_FEED_CHARACTERS:
+                raise ValueError(f"the name of a feed has at most {MAX_FEED_CHARACTERS} characters")
             if len(self.feeds) == MAX_FEEDS:
                 raise ValueError(f"more than {MAX_FEEDS} feeds")
             self.feeds.append(feed)

@@ -47,11 +47,17 @@ def decode_frame(value: bytes) -> list[tuple[list[str], np.ndarray, np.ndarray, 
     Raises `FrameError` for anything that is no whole frame of quotes.
     """
     try:
-        with pa.ipc.open_stream(value) as reader:
+        source = pa.BufferReader(value)
+        with pa.ipc.open_stream(source) as reader:
             if not value.endswith(_END_OF_STREAM):
                 raise FrameError("the frame is cut short: it lacks Arrow's end-of-stream mark")
-            return [_columns(batch) for batch in reader]
-    except (pa.ArrowException, OSError) as error:
+            batches = [_columns(batch) for batch in reader]
+        if source.tell() != len(value):
+            raise FrameError(f"{len(value) - source.tell()} bytes stand behind the end of the frame")
+        return batches
+    except FrameError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise FrameError(f"not an Arrow IPC stream: {error}") from error
 
 

@@ -33,8 +33,8 @@ class Task(Protocol):
         """Take the records of one batch."""
         ...
 
-    def changed_rows(self) -> Iterable[tuple[bytes, bytes | None]]:
-        """Rows of the table that have changed since the last call; None deletes one."""
+    def changed_rows(self) -> Iterable[tuple[bytes, bytes, Headers | None]]:
+        """Rows of the table (key, value, headers) that have changed since the last call."""
         ...
 
     def progress(self) -> Any:

@@ -225,8 +225,8 @@ class Runner:
     def _store(self, partition: int, held: _Held) -> None:
         if self._agent.table is not None:
             table = self._config.name(self._agent.table.name)
-            for key, row in held.task.changed_rows():
-                self._transactions.send(table, partition, key, row)
+            for key, row, headers in held.task.changed_rows():
+                self._transactions.send(table, partition, key, row, headers)
         checkpoint = Checkpoint(
             role=self._agent.role,
             partition=partition,

@@ -24,6 +24,7 @@ from tests.pipeline.invariants import check_invariants
 Sent = tuple[str, str, bytes]
 """(topic, key, value) as an agent published it."""
 NO_TIMESTAMP = -1
+"""A Kafka timestamp of a record that has none; in ms or ns, as it comes out the same."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Stage:
 
     def store(self, sent: Iterable[Sent]) -> None:
         """What a commit leaves in the topics. sent: the outputs of the transaction."""
-        for key, row in self.task.changed_rows():
+        for key, row, _headers in self.task.changed_rows():
             self.stored.table[key] = row
         for topic, key, value in sent:
             if topic == self.agent.table.name:

@@ -18,7 +18,7 @@ from agents.strategy.session import Calendar
 from agents.strategy.settings import NS, LimitRule, Marks, Settings
 from schemas.frames import encode_frame
 from schemas.partitioning import partition_of
-from tests.pipeline.offline import Pipeline, Raw, clock_json, quote_json
+from tests.pipeline.offline import NO_TIMESTAMP, Pipeline, Raw, clock_json, quote_json
 from tests.strategy.reference import DAY, Reference
 from tests.strategy.reference_settings import ReferenceSettings
 
@@ -116,6 +116,8 @@ BAD_ROWS: tuple[dict[str, Any], ...] = (
     {"ask_size": math.inf},
     {"ts": 5},
     {"ts": -5},
+    {"ts": (1 << 63) - 1, "kafka_ts": NO_TIMESTAMP},
+    {"bid": 1e300},
     {"kafka_ts": START - 40 * DAY},
     {"bid": 0.0, "ask_size": -5.0},
 )
@@ -268,6 +270,11 @@ def value_of(order: Order) -> bytes | None:
     return None if order.fields is None else msgspec.json.encode(order.fields)
 
 
+def received(event: Row | Tick) -> int | None:
+    """The record's Kafka timestamp in ns, None where it has none."""
+    return event.kafka_ts // 1_000_000 * 1_000_000 if event.kafka_ts >= 0 else None
+
+
 def run_reference(history: History, rules: Rules) -> Reference:
     """The whole history through the reference. A control is read where it stands."""
     desk = rules.reference()
@@ -275,9 +282,9 @@ def run_reference(history: History, rules: Rules) -> Reference:
     for event in history:
         match event:
             case Row():
-                desk.quote(event.symbol, *event.values, event.kafka_ts // 1_000_000 * 1_000_000)
+                desk.quote(event.symbol, *event.values, received(event))
             case Tick():
-                desk.clock(event.ts, event.feed, event.end, event.kafka_ts // 1_000_000 * 1_000_000)
+                desk.clock(event.ts, event.feed, event.end, received(event))
             case Order():
                 desk.control(event.key, version, event.fields)
                 version += 1
@@ -447,5 +454,3 @@ def examples(number: int) -> Any:
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
-
-

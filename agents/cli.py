@@ -1,0 +1,147 @@
+"""The mm command: what there is, how errors are told, how the log looks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from agents.commands import (
+    agents,
+    backtest,
+    broker,
+    controls,
+    dashboard,
+    data,
+    demo,
+    doctor,
+    feed,
+    schemas,
+    surveillance,
+    tail,
+)
+from agents.stream.errors import StreamError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+UNEXPECTED = 70
+_UsageError: Any = typer.BadParameter.__base__
+
+log = logging.getLogger(__name__)
+
+
+class _Commands(TyperGroup):
+    """Runs a command; every error ends as one line on stderr and an exit status of its kind."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run, then exit."""
+        extra["standalone_mode"] = False
+        try:
+            status = super().main(*args, **extra)
+        except _UsageError as error:
+            status = _fail(_usage(error), USAGE_ERROR)
+        except StreamError as error:
+            status = _fail(str(error), error.exit_status)
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        except Exception as error:
+            status = _unexpected(error)
+        sys.exit(status if isinstance(status, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a reader that leaves early (``mm tail trades | head``) is no error."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered goes nowhere: Python would complain when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+        return result
+
+
+app = typer.Typer(
+    cls=_Commands,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="A market maker that lives on Kafka.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context, verbose: Annotated[bool, typer.Option("--verbose", "-v")] = False) -> None:
+    set_up_logging(verbose)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+app.command()(demo.demo)
+app.add_typer(broker.broker, name="broker")
+app.add_typer(broker.topics, name="topics")
+app.add_typer(feed.feed, name="feed")
+app.command()(agents.signals)
+app.command()(agents.execution)
+app.command()(agents.portfolio)
+app.command()(surveillance.surveillance)
+app.command()(agents.run)
+app.add_typer(controls.controls, name="controls")
+app.command()(dashboard.dashboard)
+app.command()(backtest.backtest)
+app.add_typer(data.imports, name="import")
+app.command()(tail.tail)
+app.command()(doctor.doctor)
+app.command()(schemas.schemas)
+
+
+class _Stderr(logging.StreamHandler[Any]):
+    """To what is stderr at the time: the demo's view takes its place for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def set_up_logging(verbose: bool) -> None:
+    """One line a message on stderr, with the name of the agent where a supervisor gave one."""
+    name = os.environ.get("MM_AGENT")
+    where = f" {name}:" if name else ""
+    handler = _Stderr()
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname).1s{where} %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+    if not verbose:
+        for other in ("numba", "asyncio", "exchange_calendars"):
+            logging.getLogger(other).setLevel(logging.WARNING)
+        # It tells of each attempt to connect; what matters reaches the command as an error.
+        logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
+
+
+def _usage(error: Any) -> str:
+    context = error.ctx
+    path = context.command_path if context is not None else "mm"
+    return f"{error.format_message()} (see {path} --help)".replace("\n", " ")
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"mm: {message}", file=sys.stderr)
+    return status
+
+
+def _unexpected(error: Exception) -> int:
+    from agents.commands.broker import is_broker_error
+
+    if is_broker_error(error):
+        return _fail(str(error), 1)
+    if os.environ.get("MM_DEBUG"):
+        log.exception("unexpected")
+    else:
+        log.debug("unexpected", exc_info=error)
+    return _fail(f"unexpected {type(error).__name__}: {error} (MM_DEBUG=1 shows where)", UNEXPECTED)
+
+
+if __name__ == "__main__":
+    app(prog_name="mm")

@@ -1,0 +1,147 @@
+"""mm signals, mm execution, mm portfolio, mm run."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agents import configuration as config_module
+from agents.commands.options import with_settings
+from agents.configuration import Configuration
+
+if TYPE_CHECKING:
+    from agents.execution import ExecutionAgent
+    from agents.portfolio import PortfolioAgent
+    from agents.signals import SignalsAgent
+
+Instance = Annotated[str | None, typer.Option(metavar="NAME", help="Stable over restarts; else the first free number.")]
+HealthPort = Annotated[int, typer.Option(min=0, max=65535, help="Of /live, /ready, /metrics; 0: any free one.")]
+HealthHost = Annotated[str, typer.Option(metavar="ADDRESS", help="Address that the health pages listen on.")]
+Wait = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for broker and topics.")]
+
+
+@with_settings
+def signals(
+    configuration: Configuration,
+    instance: Instance = None,
+    health_port: HealthPort = 0,
+    health_host: HealthHost = "127.0.0.1",
+    wait: Wait = 0,
+) -> None:
+    """Run one signals agent: quotes, controls -> ticks_bid_ask, preds, signals."""
+    _run(configuration, _signals, instance, health_host, health_port, wait)
+
+
+@with_settings
+def execution(
+    configuration: Configuration,
+    instance: Instance = None,
+    health_port: HealthPort = 0,
+    health_host: HealthHost = "127.0.0.1",
+    wait: Wait = 0,
+) -> None:
+    """Run one execution agent: signals -> executions, trades, orders, positions."""
+    _run(configuration, _execution, instance, health_host, health_port, wait)
+
+
+@with_settings
+def portfolio(
+    configuration: Configuration,
+    instance: Instance = None,
+    health_port: HealthPort = 0,
+    health_host: HealthHost = "127.0.0.1",
+    wait: Wait = 0,
+) -> None:
+    """Run one portfolio agent: executions -> pnl."""
+    _run(configuration, _portfolio, instance, health_host, health_port, wait)
+
+
+@with_settings
+def run(
+    configuration: Configuration,
+    instances: Annotated[int, typer.Option(min=1, max=64, help="Of each role.")] = 1,
+    health_port_base: Annotated[
+        int | None, typer.Option(min=1, max=65000, metavar="PORT", help="First health port; else any free ones.")
+    ] = None,
+    wait: Wait = 0,
+) -> None:
+    """Run all agents against a broker until Ctrl-C; one that dies is started again."""
+    from agents import fleet
+    from agents.supervisor import Supervisor
+
+    configuration.settings()
+    configuration.kafka()
+    members = fleet.members(instances, health_port_base)
+    programs = [fleet.program(member, configuration.given, wait) for member in members]
+    stop = _stop_event()
+    for member in members:
+        typer.echo(f"{member.name}: health at {member.health}", err=True)
+    fleet.note(configuration.prefix, members)
+    try:
+        with Supervisor(programs) as supervisor:
+            while not stop.is_set():
+                supervisor.wait(0.2)
+    finally:
+        fleet.forget(configuration.prefix)
+
+
+def _stop_event() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _run(
+    configuration: Configuration,
+    make: Callable[[Configuration], Any],
+    instance: str | None,
+    health_host: str,
+    health_port: int,
+    wait: float,
+) -> None:
+    from agents import lifeline
+
+    lifeline.watch()
+    # Connections come and go over the weeks of an agent's life, and its log is where one looks for that.
+    logging.getLogger("librdkafka").setLevel(logging.WARNING)
+    config = configuration.kafka()
+    agent = make(configuration)
+
+    from agents.process import ProcessSettings, run_agent
+    from agents.stream.waiting import wait_for_topics
+
+    if wait:
+        wait_for_topics(config, wait)
+    settings = ProcessSettings(
+        state_folder=config_module.home() / "run", instance=instance, health_host=health_host, health_port=health_port
+    )
+    run_agent(agent, config, settings)
+
+
+def _signals(configuration: Configuration) -> SignalsAgent:
+    from agents.signals import SignalsAgent
+    from agents.stream.errors import BadConfiguration
+
+    try:
+        return SignalsAgent(configuration.settings())
+    except ValueError as error:
+        raise BadConfiguration(str(error)) from error
+
+
+def _execution(configuration: Configuration) -> ExecutionAgent:
+    from agents.execution import ExecutionAgent
+
+    return ExecutionAgent(configuration.settings())
+
+
+def _portfolio(configuration: Configuration) -> PortfolioAgent:
+    from agents.portfolio import PortfolioAgent
+
+    configuration.settings()
+    return PortfolioAgent()

@@ -1,0 +1,109 @@
+"""mm broker, mm topics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agents import configuration
+from agents.commands.options import configured
+from agents.configuration import Configuration
+from agents.stream.errors import BadConfiguration, StreamError
+
+broker = typer.Typer(help="The embedded Apache Kafka of this machine.")
+topics = typer.Typer(help="The topics on the broker.")
+
+Home = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Keeps the data; the other commands find it by MM_HOME only.")
+]
+
+
+class NotRunning(StreamError):
+    """What should run does not."""
+
+    exit_status = 1
+
+
+@broker.command()
+def up(home: Home = None, port: Annotated[int | None, typer.Option(min=1, max=65535)] = None) -> None:
+    """Start it, unless it runs already."""
+    from deploy import broker as embedded
+
+    running = embedded.up(_home(home), port=port)
+    if port is not None and running.port != port:
+        raise BadConfiguration(f"the broker runs already, on port {running.port}; stop it first: mm broker down")
+    typer.echo(f"broker up at {running.bootstrap} (process {running.pid}, log {running.log})")
+    if home is not None:
+        typer.echo(f"it is not the default one: give the others --bootstrap {running.bootstrap}")
+
+
+@broker.command()
+def down(home: Home = None) -> None:
+    """Stop it; the data stay."""
+    from deploy import broker as embedded
+
+    typer.echo("broker stopped" if embedded.down(_home(home)) else "no broker was running")
+
+
+@broker.command()
+def status(home: Home = None) -> None:
+    """Tell whether it runs, and where."""
+    from deploy import broker as embedded
+
+    running = embedded.status(_home(home))
+    if running is None:
+        raise NotRunning(f"no broker runs in {_home(home)}; start it with: mm broker up")
+    typer.echo(f"broker up at {running.bootstrap} (process {running.pid}, log {running.log})")
+
+
+def _home(given: Path | None) -> Path:
+    return given or configuration.broker_home()
+
+
+@topics.command()
+@configured
+def create(
+    configuration: Configuration,
+    partitions: Annotated[int, typer.Option(min=1, max=1024, help="Of every topic but controls, which has one.")] = 4,
+    replication: Annotated[int, typer.Option(min=1, max=16)] = 1,
+) -> None:
+    """Create those that are missing; the default controls come with the topic controls."""
+    from agents import operator
+    from agents.stream import clients
+    from agents.stream import topics as broker_topics
+    from schemas.topics import CONTROLS, TOPICS
+
+    config = configuration.kafka()
+    admin = clients.admin(config)
+    created = broker_topics.create(admin, config, TOPICS.values(), partitions, replication)
+    if config.name(CONTROLS.name) in created:
+        operator.write_defaults(config)
+    broker_topics.check(admin, config, TOPICS.values())
+    typer.echo(f"created {', '.join(sorted(created))}" if created else "all topics are there already")
+
+
+@topics.command()
+@configured
+def check(configuration: Configuration) -> None:
+    """Check that all are there and fit together."""
+    from agents.stream import clients
+    from agents.stream import topics as broker_topics
+    from agents.stream.policies import differing_policies
+    from schemas.topics import TOPICS
+
+    config = configuration.kafka()
+    admin = clients.admin(config)
+    partitions = broker_topics.check(admin, config, TOPICS.values())
+    differing = differing_policies(admin, config, TOPICS.values())
+    if differing:
+        raise BadConfiguration("; ".join(differing))
+    typer.echo(f"{len(TOPICS)} topics with {partitions} partitions each (controls: 1) are there and fit together")
+
+
+def is_broker_error(error: Exception) -> bool:
+    """Whether the embedded broker could not do what was asked; its message says what to do."""
+    from deploy.broker import BrokerError
+
+    return isinstance(error, BrokerError)

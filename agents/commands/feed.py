@@ -1,0 +1,131 @@
+"""mm feed."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agents.commands.options import configured
+from agents.configuration import Configuration
+from agents.stream.errors import BadConfiguration
+
+if TYPE_CHECKING:
+    from agents.feeds.session import Progress, Summary
+    from agents.feeds.wire import Wire
+
+INTERRUPTED = 130
+
+feed = typer.Typer(help="Where quotes come from.")
+
+Format = Annotated[str, typer.Option("--format", metavar="json|arrow", help="One quote a record, or frames of many.")]
+Name = Annotated[str, typer.Option("--feed", metavar="NAME", help="In the feed's clock records.")]
+
+
+@feed.command()
+@configured
+def synthetic(
+    configuration: Configuration,
+    symbols: Annotated[int, typer.Option(min=1, help="The first is AAPL, then GOOG, BAC, …")] = 10,
+    rate: Annotated[float, typer.Option(help="Quotes a second, of all symbols together.")] = 100.0,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    preroll: Annotated[float, typer.Option(metavar="SECONDS", help="History to send first, at full speed.")] = 0.0,
+    seconds: Annotated[float | None, typer.Option(help="Then end; else at Ctrl-C.")] = None,
+    bad: Annotated[float, typer.Option(metavar="FRACTION", help="Share of rows that no agent can use.")] = 0.0,
+    format_: Format = "json",
+    feed: Name = "synthetic",
+) -> None:
+    """Send made-up quotes at the market's pace."""
+    from agents.feeds import synthetic as source
+    from agents.feeds.generator import WalkSettings
+    from agents.feeds.session import stop_on_signals
+
+    settings = source.SyntheticSettings(
+        walk=WalkSettings(symbols=symbols, rate=rate, seed=seed, bad_fraction=bad),
+        seconds=seconds,
+        preroll_seconds=preroll,
+        feed=feed,
+        wire=_wire(format_),
+    )
+    with stop_on_signals() as stop:
+        _report(source.run(configuration.kafka(), settings, _Meter(), stop))
+
+
+@feed.command()
+@configured
+def replay(
+    configuration: Configuration,
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help=".csv, .csv.gz or .parquet")],
+    speed: Annotated[str, typer.Option(metavar="X|max", help="1: as it was; 60: a minute a second.")] = "max",
+    format_: Format = "json",
+    feed: Name = "replay",
+) -> None:
+    """Send the quotes of files, merged by their times."""
+    from agents.feeds import replay as source
+    from agents.feeds.session import stop_on_signals
+
+    settings = source.ReplaySettings(speed=_speed(speed), feed=feed, wire=_wire(format_))
+    with stop_on_signals() as stop:
+        summary = source.run(configuration.kafka(), files, settings, _Meter(), stop)
+    _report(summary)
+    if not summary.ended:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _wire(text: str) -> Wire:
+    from agents.feeds.wire import Wire
+
+    kinds = {"json": Wire.JSON, "arrow": Wire.FRAMES}
+    if text not in kinds:
+        raise BadConfiguration(f"--format {text}: give json or arrow")
+    return kinds[text]
+
+
+def _speed(text: str) -> float | None:
+    """Seconds of event time a second, None for as fast as it goes."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise BadConfiguration(f"--speed {text}: give a number above 0, or max")
+    return speed
+
+
+class _Meter:
+    """Shows progress on stderr: over itself on a terminal, else a line now and then."""
+
+    _LINE_SECONDS = 5.0
+
+    def __init__(self) -> None:
+        self._tty = sys.stderr.isatty()
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if not self._tty and now < self._next:
+            return
+        self._next = now + self._LINE_SECONDS
+        sys.stderr.write(f"\r\033[K{_line(progress)}" if self._tty else f"{_line(progress)}\n")
+        sys.stderr.flush()
+
+
+def _line(progress: Progress) -> str:
+    from schemas.times import rfc3339
+
+    left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
+    return f"{progress.quotes:,} quotes, {progress.quotes_per_second:,.0f}/s, at {rfc3339(progress.ts)[:19]}Z{left}"
+
+
+def _report(summary: Summary) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+    rate = summary.quotes / summary.seconds if summary.seconds else 0.0
+    ended = "" if summary.ended else ", interrupted"
+    typer.echo(f"{summary.quotes:,} quotes in {summary.seconds:.1f} s, {rate:,.0f}/s{ended}")

@@ -1,0 +1,44 @@
+"""mm surveillance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agents import configuration as config_module
+from agents.commands.agents import HealthHost, HealthPort, Instance, Wait
+from agents.commands.options import configured
+from agents.configuration import Configuration
+
+
+@configured
+def surveillance(
+    configuration: Configuration,
+    rules: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rules and thresholds (TOML); else the defaults.")
+    ] = None,
+    instance: Instance = None,
+    health_port: HealthPort = 0,
+    health_host: HealthHost = "127.0.0.1",
+    wait: Wait = 0,
+) -> None:
+    """Watch the desk: trades, executions, pnl, signals, orders, dead-letters -> alerts; windows as pages."""
+    from agents import lifeline
+
+    lifeline.watch()
+    config = configuration.kafka()
+
+    from agents.process import ProcessSettings
+    from agents.stream.waiting import wait_for_topics
+    from agents.surveillance.process import run_surveillance
+    from agents.surveillance.settings import load
+
+    settings = load(rules)
+    if wait:
+        wait_for_topics(config, wait)
+    process = ProcessSettings(
+        state_folder=config_module.home() / "run", instance=instance, health_host=health_host, health_port=health_port
+    )
+    run_surveillance(config, settings, process)

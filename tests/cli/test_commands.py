@@ -1,0 +1,327 @@
+"""Each command with right and with wrong arguments."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from agents.stream.config import KafkaConfig
+from tests.cli.conftest import Mm
+from tests.kafka import Kafka
+
+MM = (sys.executable, "-P", "-m", "agents.cli")
+
+
+def told(result: Result, status: int) -> str:
+    """The one line on stderr of a command that failed with that status."""
+    assert result.exit_code == status, (result.stdout, result.stderr, result.exception)
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("mm: "), result.stderr
+    return lines[0]
+
+
+def shown(result: Result) -> str:
+    """The output of a command that succeeded."""
+    assert result.exit_code == 0, (result.stdout, result.stderr, result.exception)
+    return result.stdout
+
+
+def rows(result: Result) -> list[dict]:
+    return [json.loads(line) for line in shown(result).splitlines()]
+
+
+# -- usage -----------------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(mm: Mm) -> None:
+    for command in ("demo", "broker", "topics", "feed", "signals", "execution", "portfolio", "run", "controls"):
+        assert command in shown(mm("--help"))
+    assert shown(mm()) == shown(mm("--help"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["controls"],
+        ["controls", "set"],
+        ["controls", "set", "AAPL", "--lot", "many"],
+        ["controls", "set", "AAPL", "--state", "SLEEPING"],
+        ["topics", "create", "--partitions", "0"],
+        ["tail", "quotes", "--from", "yesterday"],
+        ["demo", "--seconds", "-1"],
+        ["feed", "replay"],
+        ["run", "--instances", "0"],
+    ],
+)
+def test_wrong_use_is_one_line_and_status_2(mm: Mm, arguments: list[str]) -> None:
+    told(mm(*arguments), 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["topics", "create"],
+        ["topics", "check"],
+        ["controls", "list"],
+        ["controls", "halt", "--all"],
+        ["signals"],
+        ["run"],
+        ["tail", "trades"],
+        ["feed", "synthetic"],
+    ],
+)
+def test_without_a_broker_every_command_says_how_to_get_one(mm: Mm, arguments: list[str]) -> None:
+    assert "mm broker up" in told(mm(*arguments), 3)
+
+
+@pytest.mark.parametrize("role", ["signals", "execution", "portfolio", "run"])
+def test_agents_refuse_unknown_settings_and_wrong_values(mm: Mm, role: str) -> None:
+    assert "no setting 'tau'" in told(mm(role, "--bootstrap", "localhost:1", "--set", "tau=1"), 2)
+    assert "tau_seconds" in told(mm(role, "--bootstrap", "localhost:1", "--set", "tau_seconds=0"), 2)
+
+
+def test_signals_refuses_an_unknown_exchange_calendar(mm: Mm) -> None:
+    assert "session=NOWHERE" in told(mm("signals", "--bootstrap", "localhost:1", "--set", "session=NOWHERE"), 2)
+
+
+# -- topics ----------------------------------------------------------------------------------------------------------
+
+
+def test_topics_are_created_once_with_the_default_controls(on_kafka: Mm, prefix: str) -> None:
+    assert "missing topics" in told(on_kafka("topics", "check"), 4)
+    assert f"{prefix}quotes" in shown(on_kafka("topics", "create", "--partitions", 3))
+    assert "3 partitions" in shown(on_kafka("topics", "check"))
+    assert [row["key"] for row in rows(on_kafka("controls", "list", "--json"))] == ["AAPL", "BAC", "GOOG"]
+    shown(on_kafka("controls", "remove", "AAPL"))
+    assert "already" in shown(on_kafka("topics", "create", "--partitions", 3))
+    assert [row["key"] for row in rows(on_kafka("controls", "list", "--json"))] == ["BAC", "GOOG"]
+
+
+def test_unequal_partition_counts_are_refused(on_kafka: Mm, kafka: Kafka, prefix: str) -> None:
+    from agents.stream import clients, topics
+    from schemas.topics import QUOTES
+
+    config = KafkaConfig(kafka.bootstrap, prefix)
+    topics.create(clients.admin(config), config, [QUOTES], 5, 1)
+    assert f"{prefix}quotes 5" in told(on_kafka("topics", "create", "--partitions", 2), 5)
+    assert f"{prefix}quotes 5" in told(on_kafka("topics", "check"), 5)
+
+
+def test_a_topic_that_is_cleaned_up_otherwise_is_reported(on_topics: Mm, kafka: Kafka, prefix: str) -> None:
+    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+    from agents.stream import clients
+
+    entry = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, f"{prefix}positions", incremental_configs=[entry])
+    admin = clients.admin(KafkaConfig(kafka.bootstrap, prefix))
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result()
+    assert f"{prefix}positions has cleanup.policy delete" in told(on_topics("topics", "check"), 2)
+    result = on_topics("doctor")
+    assert result.exit_code == 1 and "add-config cleanup.policy=compact" in result.stdout
+
+
+# -- controls --------------------------------------------------------------------------------------------------------
+
+
+def test_set_changes_only_what_is_given(on_topics: Mm) -> None:
+    shown(on_topics("controls", "set", "BAC", "--lot", 7, "--no-short", "--max-loss", 500))
+    written = shown(on_topics("controls", "set", "BAC", "--state", "reducing", "--max-loss", "none"))
+    held = {row["key"]: row for row in rows(on_topics("controls", "list", "--json"))}["BAC"]
+    assert f"version {held['version']}" in written and "next decision time" in written
+    assert held["control"] == {
+        "max_position_dollars": 100_000,
+        "lot_shares": 7,
+        "size_step": 1,
+        "min_fill_shares": None,
+        "max_loss_dollars": None,
+        "allow_short": False,
+        "state": "REDUCING",
+        "effective_from": None,
+    }
+
+
+def test_a_control_may_wait_for_its_time_but_a_halt_never_does(on_topics: Mm) -> None:
+    written = shown(on_topics("controls", "set", "BAC", "--lot", 7, "--effective-from", "2031-01-31T15:30:01Z"))
+    assert "holds from 2031-01-31T15:30:10Z" in written
+    assert "next decision time" in shown(on_topics("controls", "halt", "BAC"))
+    held = {row["key"]: row for row in rows(on_topics("controls", "list", "--json"))}["BAC"]["control"]
+    assert (held["lot_shares"], held["state"], held["effective_from"]) == (7, "HALTED", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--max-position", "-1"], "max_position_dollars"),
+        (["--max-position", "nan"], "max_position_dollars"),
+        (["--lot", "0"], "lot_shares"),
+        (["--size-step", "0.000000001"], "size_step"),
+        (["--min-fill", "-1"], "min_fill_shares"),
+        (["--max-loss", "-1"], "max_loss_dollars"),
+        (["--max-loss", "much"], "max_loss_dollars"),
+        (["--effective-from", "tomorrow"], "effective_from"),
+        (["--effective-from", "2031-01-31T15:30:01"], "effective_from"),
+        (["--effective-from", "17"], "effective_from"),
+        ([], "nothing to set"),
+    ],
+)
+def test_a_field_that_cannot_hold_is_named_and_nothing_is_written(on_topics: Mm, options: list[str], said: str) -> None:
+    before = rows(on_topics("controls", "list", "--json"))
+    assert said in told(on_topics("controls", "set", "BAC", *options), 2)
+    assert rows(on_topics("controls", "list", "--json")) == before
+
+
+def test_a_new_symbol_needs_its_limit(on_topics: Mm) -> None:
+    assert "max_position_dollars" in told(on_topics("controls", "set", "NEW", "--lot", 1), 2)
+    shown(on_topics("controls", "set", "NEW", "--max-position", 1))
+
+
+@pytest.mark.parametrize("symbol", ["*", "TWO WORDS", "X" * 33])
+def test_what_is_no_symbol_is_refused(on_topics: Mm, symbol: str) -> None:
+    told(on_topics("controls", "set", symbol, "--max-position", 1), 2)
+
+
+@pytest.mark.parametrize("command", ["remove", "halt", "resume"])
+def test_a_symbol_that_is_not_there_is_refused(on_topics: Mm, command: str) -> None:
+    assert "no control for NOPE" in told(on_topics("controls", command, "NOPE"), 1)
+
+
+def test_halt_and_resume_of_all(on_topics: Mm) -> None:
+    assert "nothing bounds all" in told(on_topics("controls", "resume", "--all"), 1)
+    assert '"state":"HALTED"' in shown(on_topics("controls", "halt", "--all"))
+    assert rows(on_topics("controls", "list", "--json"))[0]["key"] == "*"
+    assert "removed" in shown(on_topics("controls", "resume", "--all"))
+    assert "*" not in [row["key"] for row in rows(on_topics("controls", "list", "--json"))]
+
+
+@pytest.mark.parametrize("command", ["halt", "resume"])
+def test_one_symbol_or_all_but_not_both_or_none(on_topics: Mm, command: str) -> None:
+    told(on_topics("controls", command), 2)
+    told(on_topics("controls", command, "BAC", "--all"), 2)
+
+
+def test_export_writes_every_version(on_topics: Mm, tmp_path: Path) -> None:
+    shown(on_topics("controls", "set", "BAC", "--lot", 7))
+    shown(on_topics("controls", "remove", "AAPL"))
+    exported = rows(on_topics("controls", "export"))
+    versions = [(row["key"], row["version"]) for row in exported]
+    assert versions == [("AAPL", 0), ("GOOG", 1), ("BAC", 2), ("BAC", 3), ("AAPL", 4)]
+    assert exported[3]["control"]["lot_shares"] == 7 and exported[4]["control"] is None
+    file = tmp_path / "controls.jsonl"
+    result = on_topics("controls", "export", "--to", file)
+    assert result.exit_code == 0 and "5 versions" in result.stderr
+    assert [json.loads(line) for line in file.read_text().splitlines()] == exported
+    assert "cannot write" in told(on_topics("controls", "export", "--to", tmp_path / "no" / "folder"), 2)
+
+
+# -- feeds and tail --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["json", "arrow"])
+def test_quotes_of_a_feed_come_out_of_tail(on_topics: Mm, form: str) -> None:
+    feed = ("feed", "synthetic", "--symbols", 3, "--rate", 50, "--preroll", 20, "--seconds", 0.2, "--format", form)
+    assert "quotes in" in shown(on_topics(*feed))
+    lines = rows(on_topics("tail", "quotes", "--from", "beginning", "--limit", 500))
+    quotes = [line for line in lines if line["key"] is not None]
+    assert {quote["key"] for quote in quotes} == {"AAPL", "GOOG", "BAC"}
+    assert all(quote["value"]["symbol"] == quote["key"] and quote["value"]["bid"] > 0 for quote in quotes)
+    only = rows(on_topics("tail", "quotes", "--from", "beginning", "--symbol", "GOOG", "--limit", 50))
+    assert {line["key"] for line in only} == {"GOOG"}
+
+
+def test_replay_sends_files_and_refuses_what_it_cannot_read(on_topics: Mm, tmp_path: Path) -> None:
+    file = tmp_path / "quotes.csv"
+    file.write_text("ts_ns,symbol,bid,bid_size,ask,ask_size\n1700000000000000000,BAC,10,1,11,1\n")
+    assert "1 quotes" in shown(on_topics("feed", "replay", file, "--format", "json", "--feed", "mine"))
+    assert "no such file" in told(on_topics("feed", "replay", tmp_path / "absent.csv"), 2)
+    assert "--speed" in told(on_topics("feed", "replay", file, "--speed", "0"), 2)
+    assert "--format" in told(on_topics("feed", "replay", file, "--format", "xml"), 2)
+
+
+def test_tail_of_an_unknown_topic_names_those_there_are(on_topics: Mm) -> None:
+    assert "dead-letters" in told(on_topics("tail", "nonsense"), 2)
+
+
+def test_tail_from_the_end_shows_only_what_comes(on_topics: Mm, kafka: Kafka, prefix: str) -> None:
+    process = subprocess.Popen(
+        [*MM, "tail", "controls", "--limit", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    # it may take its end at any time: write until it has seen one
+    done = threading.Event()
+    written = []
+
+    def write() -> None:
+        while not done.is_set():
+            written.append(on_topics("controls", "halt", "GOOG").exit_code)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        done.set()
+        writer.join()
+    assert (process.returncode, err) == (0, ""), err
+    assert json.loads(out)["key"] == "GOOG" and set(written) == {0}
+
+
+def test_a_reader_that_leaves_is_no_error(on_topics: Mm) -> None:
+    shell = f"{' '.join(MM)} tail controls --from beginning | head -1"
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shell}"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["key"] == "AAPL"
+
+
+# -- doctor, schemas -------------------------------------------------------------------------------------------------
+
+
+def test_doctor_is_content_with_a_broker_that_has_everything(on_topics: Mm) -> None:
+    out = shown(on_topics("doctor"))
+    for subject in ("python", "packages", "java", "disk", "docker", "broker", "topics", "controls", "agents"):
+        assert f"ok    {subject}:" in out
+
+
+def test_doctor_names_what_is_missing_and_the_remedy(mm: Mm, on_kafka: Mm, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_topics = on_kafka("doctor")
+    assert without_topics.exit_code == 1
+    topics = next(line for line in without_topics.stdout.splitlines() if "topics:" in line)
+    assert topics.startswith("FAIL") and topics.endswith("run: mm topics create")
+    monkeypatch.setenv("MM_BOOTSTRAP", "127.0.0.1:1")
+    nobody = mm("doctor")
+    assert nobody.exit_code == 1 and "FAIL  broker: nothing answers at 127.0.0.1:1; run: mm broker up" in nobody.stdout
+    monkeypatch.delenv("MM_BOOTSTRAP")
+    assert mm("doctor").exit_code == 1
+
+
+def test_schemas_are_not_stale(mm: Mm) -> None:
+    assert "up to date" in shown(mm("schemas", "--check"))
+
+
+def test_stale_schemas_are_named(mm: Mm, monkeypatch: pytest.MonkeyPatch) -> None:
+    from schemas import generate
+
+    monkeypatch.setattr(generate, "stale", lambda: ["json/Trade.json"])
+    assert "json/Trade.json" in told(mm("schemas", "--check"), 1)
+
+
+# -- the embedded broker ---------------------------------------------------------------------------------------------
+
+
+def test_the_embedded_broker_is_found_when_no_address_is_given(mm: Mm) -> None:
+    assert "no broker runs" in told(mm("broker", "status"), 1)
+    try:
+        assert "broker up at" in shown(mm("broker", "up"))
+        assert "broker up at" in shown(mm("broker", "status"))
+        assert "created" in shown(mm("topics", "create"))
+        assert "already, on port" in told(mm("broker", "up", "--port", 1), 2)
+    finally:
+        assert "stopped" in shown(mm("broker", "down"))
+    assert "no broker was running" in shown(mm("broker", "down"))

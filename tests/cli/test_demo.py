@@ -1,0 +1,98 @@
+"""The demo as a user runs it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.waiting import until
+
+# a shorter grid than the default's: more decisions in the few seconds of a test
+DEMO = (sys.executable, "-P", "-m", "agents.cli", "demo", "--set", "decision_seconds=2")
+START_SECONDS = 150.0
+SUMMARY = re.compile(r"([\d,]+) quotes, ([\d,]+) decisions, ([\d,]+) trades, ([\d,]+) of them after the pre-roll")
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+class Demo:
+    """A demo under way; what it says is in a file."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.output = folder / "demo.output"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen([*DEMO, *arguments], stdout=output, stderr=output)
+        self.family: set[psutil.Process] = set()
+
+    def wait_until_said(self, text: str, seconds: float = START_SECONDS) -> None:
+        until(lambda: self._note_family() or text in self.said or self.process.poll() is not None, seconds, text)
+        assert text in self.said, self.said
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def agent(self, role: str) -> psutil.Process:
+        return next(p for p in self.family if p.is_running() and role in p.cmdline())
+
+    def summary(self, seconds: float) -> tuple[int, ...]:
+        """Quotes, decisions, trades, trades after the pre-roll; once it has ended well and left nothing."""
+        until(lambda: self._note_family() or self.process.poll() is not None, seconds, "the end")
+        assert self.process.returncode == 0, self.said
+        found = SUMMARY.search(self.said)
+        assert found, self.said
+        _, alive = psutil.wait_procs(self.family, 10)
+        assert alive == []
+        return tuple(int(number.replace(",", "")) for number in found.groups())
+
+    def _note_family(self) -> None:
+        try:
+            self.family |= set(psutil.Process(self.process.pid).children(recursive=True))
+        except psutil.NoSuchProcess:
+            return
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(60)
+
+
+@pytest.mark.timeout(400)
+def test_it_trades_heals_and_leaves_nothing(tmp_path: Path, temporary_folder: Path) -> None:
+    demo = Demo(tmp_path, "--seconds", "30")
+    try:
+        demo.wait_until_said("first trade after")
+        demo.agent("execution").kill()
+        quotes, decisions, trades, live_trades = demo.summary(120)
+    finally:
+        demo.end()
+    assert "execution-0 was ended by SIGKILL" in demo.said
+    assert quotes > 90_000 and decisions > trades
+    assert trades >= 100
+    assert live_trades >= 1
+    assert list(temporary_folder.iterdir()) == []
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_gives_the_same_summary(number: int, tmp_path: Path, temporary_folder: Path) -> None:
+    demo = Demo(tmp_path)
+    try:
+        demo.wait_until_said("first trade after")
+        os.kill(demo.process.pid, number)
+        quotes, _, trades, _ = demo.summary(60)
+    finally:
+        demo.end()
+    assert quotes > 0 and trades > 0
+    assert list(temporary_folder.iterdir()) == []
