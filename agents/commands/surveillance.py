@@ -30,15 +30,12 @@ def surveillance(
     lifeline.watch()
     config = configuration.kafka()
 
-    from agents.process import ProcessSettings
     from agents.stream.waiting import wait_for_topics
-    from agents.surveillance.process import run_surveillance
+    from agents.surveillance.process import Place, run_surveillance
     from agents.surveillance.settings import load
 
     settings = load(rules)
     if wait:
         wait_for_topics(config, wait)
-    process = ProcessSettings(
-        state_folder=config_module.home() / "run", instance=instance, health_host=health_host, health_port=health_port
-    )
-    run_surveillance(config, settings, process)
+    place = Place(config_module.home() / "run", instance, health_host, health_port)
+    run_surveillance(config, settings, place)

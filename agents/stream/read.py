@@ -14,6 +14,7 @@ from agents.stream.config import KafkaConfig
 from agents.stream.errors import NoBroker
 
 _POLL_SECONDS = 0.1
+_END_SECONDS = 2.0
 
 
 def read_until(
@@ -69,8 +70,9 @@ class Follower:
     def __init__(self, config: KafkaConfig, topic: str, admin: AdminClient) -> None:
         self._topic = config.name(topic)
         self._config = config
-        self._admin = admin
         self._reader = clients.reader(config)
+        # On a connection of its own: behind a fetch that waits for news, each question would wait half a second.
+        self._asker = clients.reader(config)
         self._position = topics.starts(admin, self._topic, [0])[0]
         self._reader.assign([TopicPartition(self._topic, 0, self._position)])
 
@@ -109,15 +111,21 @@ class Follower:
         return self._position
 
     def _end(self, beat: Callable[[], None]) -> int:
+        """The end of what is committed: an open transaction is no record yet, and must not hold its readers up."""
         while True:
             beat()
             try:
-                return topics.ends(self._admin, self._topic, [0])[0]
+                at = TopicPartition(self._topic, 0)
+                answer = self._asker.get_watermark_offsets(at, timeout=_END_SECONDS, cached=False)
             except KafkaException as error:
-                # Without the end of the controls no quote may be decided on: wait for the broker.
                 if error.args[0].fatal():
                     raise
+                continue
+            # None: the broker did not answer. Without the end nothing may be decided on, so ask again.
+            if answer is not None:
+                return int(answer[1])
 
     def close(self) -> None:
         """Leave the topic."""
         self._reader.close()
+        self._asker.close()

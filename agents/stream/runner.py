@@ -44,7 +44,7 @@ class RunnerSettings:
     """
 
     commit_seconds: float = 0.1
-    batch_records: int = 10_000
+    batch_records: int = 50_000
     direct: bool = True
 
 

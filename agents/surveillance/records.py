@@ -1,0 +1,76 @@
+"""Records as they come from Kafka: decoded and checked, or garbage with a reason."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from schemas.partitioning import partition_of
+from schemas.times import rfc3339
+from schemas.topics import Topic
+
+_FIRST_TS = 315_532_800_000_000_000  # 1980-01-01
+_FUTURE_NS = 3_600_000_000_000
+_LARGEST = 1e15
+_MAX_DEAD_LETTER_BYTES = 512 << 10
+
+
+class GarbageError(ValueError):
+    """A record that is not what its topic holds; the message says why."""
+
+
+def decoder(topic: Topic) -> Callable[[Any, int], tuple[str, Any]]:
+    """A function from a message and the number of partitions to the symbol and the record.
+
+    It raises GarbageError for a record that is malformed, in another symbol's partition, of an impossible time (ends
+    more than an hour after the message was written), or with a number that no desk has: such a record could spoil the
+    windows of all that come after it.
+    """
+    if topic.record is None:
+        return lambda message, partitions: (str(message.partition), message)
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(topic.record).decode
+
+    def checked(message: Any, partitions: int) -> tuple[str, Any]:
+        try:
+            record: Any = decode(message.value)
+        except msgspec.DecodeError as error:
+            raise GarbageError(f"malformed: {error}") from error
+        if message.key != record.symbol.encode() or partition_of(record.symbol, partitions) != message.partition:
+            raise GarbageError("misplaced: key and partition are not those of the symbol")
+        latest = int(message.timestamp * 1000) * 1_000_000 + _FUTURE_NS
+        for name, value in zip(record.__struct_fields__, msgspec.structs.astuple(record), strict=True):
+            if isinstance(value, float) and not math.fabs(value) < _LARGEST:
+                raise GarbageError(f"implausible: {name} is {value}")
+            if name in ("ts", "quote_ts") and not _FIRST_TS <= value <= latest:
+                raise GarbageError(f"implausible: {name} is {value}")
+        return record.symbol, record
+
+    return checked
+
+
+def dead_letter(message: Any, reason: str, agent: str) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """Value, cut where it is large, and headers with which a record is set aside."""
+    headers = [
+        ("mm_topic", message.topic.encode()),
+        ("mm_partition", str(message.partition).encode()),
+        ("mm_offset", str(message.offset).encode()),
+        ("mm_reason", reason[:1000].encode()),
+        ("mm_agent", agent.encode()),
+        ("mm_time", rfc3339(time.time_ns()).encode()),
+    ]
+    if len(message.value) > _MAX_DEAD_LETTER_BYTES:
+        headers.append(("mm_truncated", str(len(message.value)).encode()))
+    return message.value[:_MAX_DEAD_LETTER_BYTES], headers
+
+
+def dead_letter_text(headers: Iterable[tuple[str, bytes]] | None) -> str:
+    """Who set a record aside and why, from its headers."""
+    found = {name: value.decode(errors="replace") for name, value in headers or () if value is not None}
+    return (
+        f"from {found.get('mm_agent', 'an unknown agent')}, {found.get('mm_topic', 'an unknown topic')} "
+        f"offset {found.get('mm_offset', '?')}: {found.get('mm_reason', 'no reason given')[:200]}"
+    )
