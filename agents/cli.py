@@ -13,7 +13,9 @@ from typer.core import TyperGroup
 from agents.commands import (
     agents,
     backtest,
+    bench,
     broker,
+    chaos,
     controls,
     dashboard,
     data,
@@ -93,6 +95,9 @@ app.add_typer(controls.controls, name="controls")
 app.command()(dashboard.dashboard)
 app.command()(backtest.backtest)
 app.add_typer(data.imports, name="import")
+app.command()(data.record)
+app.command()(chaos.chaos)
+app.command()(bench.bench)
 app.command()(tail.tail)
 app.command()(doctor.doctor)
 app.command()(schemas.schemas)

@@ -83,9 +83,7 @@ def _fetch_all(jars: Sequence[Jar], folder: Path) -> None:
     for number, jar in enumerate(jars, start=1):
         _fetch_one(jar, folder)
         done += jar.size
-        _show(
-            f"Kafka {KAFKA_VERSION}: {number} of {len(jars)} files, {done / 1e6:.1f} of {total / 1e6:.1f} MB"
-        )
+        _show(f"Kafka {KAFKA_VERSION}: {number} of {len(jars)} files, {done / 1e6:.1f} of {total / 1e6:.1f} MB")
     if jars and sys.stderr.isatty():
         print(file=sys.stderr)
 

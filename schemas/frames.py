@@ -55,9 +55,7 @@ def decode_frame(value: bytes) -> list[tuple[list[str], np.ndarray, np.ndarray, 
         if source.tell() != len(value):
             raise FrameError(f"{len(value) - source.tell()} bytes stand behind the end of the frame")
         return batches
-    except FrameError:
-        raise
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise FrameError(f"not an Arrow IPC stream: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,6 +93,8 @@ def backtest(
         _list(plan)
         return
     plan = prepare(plan, fresh)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     run(plan, count, scheduler, _Shown())
     summaries = collect(plan, Outputs(out, trades, executions))
     if report is not None:
@@ -181,8 +184,8 @@ def _tell(plan: Plan, summaries: list, written: list[Path]) -> None:  # type: ig
         totals = summary.totals()
         sharpe = "-" if totals["sharpe"] is None else f"{totals['sharpe']:.2f}"
         typer.echo(
-            f"{settings.hash}  tau {settings.tau_seconds:g} s, band {settings.band_sd:g} sd: net {totals['net_change']:,.2f}, "
-            f"{totals['trades']:,} trades, turnover {totals['turnover']:,.0f}, "
+            f"{settings.hash}  tau {settings.tau_seconds:g} s, band {settings.band_sd:g} sd: "
+            f"net {totals['net_change']:,.2f}, {totals['trades']:,} trades, turnover {totals['turnover']:,.0f}, "
             f"largest fall {totals['max_drawdown']:,.2f}, Sharpe {sharpe}"
         )
     for path in written:

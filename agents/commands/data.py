@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agents.commands.options import with_settings
+from agents.configuration import Configuration
 from agents.stream.errors import BadConfiguration
 
 imports = typer.Typer(help="Quotes into Parquet files for backtests, by date and symbol.")
@@ -85,3 +87,34 @@ def _import(kind: str, files: list[Path], to: Path, zone: str | None, reader: ob
         typer.echo(f"{path}: {written.quotes} quotes into {written.files} files", err=True)
         total += written.quotes
     typer.echo(f"{total} quotes written below {to}")
+
+
+@with_settings
+def record(
+    configuration: Configuration,
+    to: Target,
+    zone: Annotated[str, typer.Option(metavar="NAME", help="Time zone whose dates divide the files.")] = "UTC",
+    every: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How often files are written.")] = 60.0,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long; else Ctrl-C.")] = None,
+) -> None:
+    """Write live quotes into Parquet files, each usable one exactly once; goes on where it stopped."""
+    import signal
+    import threading
+    import time
+
+    from agents.record import Recorded, RecordSettings
+    from agents.record import record as run
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    ends = None if seconds is None else time.monotonic() + seconds
+
+    def stopping() -> bool:
+        return stop.is_set() or (ends is not None and time.monotonic() >= ends)
+
+    def tell(done: Recorded) -> None:
+        typer.echo(f"{done.quotes} quotes in {done.files} files, {done.skipped} not usable", err=True)
+
+    settings = RecordSettings(folder=to, zone=zone, seconds=every)
+    tell(run(configuration.kafka(), settings, configuration.settings(), stopping, tell))

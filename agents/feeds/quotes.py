@@ -19,6 +19,7 @@ class Quotes:
     number: int32, each row's place in `symbols`; ts: int64 ns; bid, bid_size, ask, ask_size: float64.
     promise: int64 ns, what a clock may say before the row: no row from it on has a smaller ts (late rows break
     it, which is what makes them late). defect: uint8, how the row's record is to be broken (`WHOLE`, …).
+    exchange_ts: int64 ns, the exchange's own time beside ts, 0 where it is not known; None: of no row.
     """
 
     symbols: Sequence[str]
@@ -30,6 +31,7 @@ class Quotes:
     ask_size: np.ndarray
     promise: np.ndarray
     defect: np.ndarray
+    exchange_ts: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -41,11 +43,12 @@ class Quotes:
 
     def take(self, rows: slice | np.ndarray) -> Quotes:
         """Some of the rows, by place."""
-        return Quotes(self.symbols, *(getattr(self, name)[rows] for name in COLUMNS))
+        exchange_ts = None if self.exchange_ts is None else self.exchange_ts[rows]
+        return Quotes(self.symbols, *(getattr(self, name)[rows] for name in COLUMNS), exchange_ts)
 
 
-COLUMNS = tuple(field.name for field in fields(Quotes))[1:]
-"""The names of the columns, without `symbols`."""
+COLUMNS = tuple(field.name for field in fields(Quotes))[1:-1]
+"""The names of the columns that every feed has: all but `symbols` and `exchange_ts`."""
 
 
 def sorted_quotes(symbols: Sequence[str], number: np.ndarray, ts: np.ndarray, prices: Sequence[np.ndarray]) -> Quotes:
@@ -59,4 +62,11 @@ def concatenate(chunks: Sequence[Quotes]) -> Quotes:
     if len(chunks) == 1:
         return chunks[0]
     columns = (np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in COLUMNS)
-    return Quotes(chunks[-1].symbols, *columns)
+    return Quotes(chunks[-1].symbols, *columns, _exchange_times(chunks))
+
+
+def _exchange_times(chunks: Sequence[Quotes]) -> np.ndarray | None:
+    if all(chunk.exchange_ts is None for chunk in chunks):
+        return None
+    unknown = (np.zeros(len(chunk), np.int64) for chunk in chunks)
+    return np.concatenate([z if c.exchange_ts is None else c.exchange_ts for c, z in zip(chunks, unknown, strict=True)])

@@ -79,7 +79,8 @@ class _JsonRecords:
 class _Frames:
     """Frames of at most `FRAME_ROWS` rows of one partition.
 
-    What is too little for a frame goes as JSON, one record a quote; so does a row with a defect.
+    What is too little for a frame goes as JSON, one record a quote; so does a row with a defect, or with what a
+    frame has no column for: an exchange's time.
     """
 
     def pieces(self, quotes: Quotes, symbols: Symbols, cuts: np.ndarray) -> Iterator[list[Record]]:
@@ -88,10 +89,12 @@ class _Frames:
         partition = symbols.partition[quotes.number]
         order = np.lexsort((partition, piece))
         rows, piece, partition = quotes.take(order), piece[order], partition[order]
-        broken = rows.defect != WHOLE
-        begins = _runs(piece, partition, broken)
+        alone = rows.defect != WHOLE
+        if rows.exchange_ts is not None:
+            alone |= rows.exchange_ts != 0
+        begins = _runs(piece, partition, alone)
         lengths = np.diff(begins, append=len(rows))
-        framed = (lengths >= LEAST_FRAME_ROWS) & ~broken[begins]
+        framed = (lengths >= LEAST_FRAME_ROWS) & ~alone[begins]
         single = iter(_single_records(rows.take(~np.repeat(framed, lengths)), symbols))
         records: list[list[Record]] = [[] for _ in range(len(cuts) + 1)]
         for begin, length, frame in zip(begins.tolist(), lengths.tolist(), framed.tolist(), strict=True):
@@ -131,13 +134,21 @@ def json_values(quotes: Quotes, symbols: Symbols) -> list[bytes]:
     bid, bid_size, ask, ask_size = (_numbers(column) for column in quotes.prices)
     ts = pa.array(quotes.ts).cast(pa.string())
     heads = symbols.heads.take(pa.array(quotes.number))
-    parts = (heads, ts, ',"bid":', bid, ',"bid_size":', bid_size, ',"ask":', ask, ',"ask_size":', ask_size, "}")
+    end = "}" if quotes.exchange_ts is None else _exchange_times(quotes.exchange_ts)
+    parts = (heads, ts, ',"bid":', bid, ',"bid_size":', bid_size, ',"ask":', ask, ',"ask_size":', ask_size, end)
     joined = pc.binary_join_element_wise(*parts, _SEPARATOR)
     values: list[bytes] = joined.cast(pa.binary()).to_pylist()
     for row in np.flatnonzero(quotes.defect).tolist():
         value = values[row]
         values[row] = value[: len(value) // 2] if quotes.defect[row] == CUT else value.split(b',"ask_size"')[0] + b"}"
     return values
+
+
+def _exchange_times(times: np.ndarray) -> pa.Array:
+    """The last field of each row where it is known, and the end of the object."""
+    texts = pa.array(times).cast(pa.string())
+    fields = pc.binary_join_element_wise(',"exchange_ts":', texts, "}", _SEPARATOR)
+    return pc.if_else(pa.array(times != 0), fields, "}")
 
 
 def _numbers(column: np.ndarray) -> pa.Array:

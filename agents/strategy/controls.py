@@ -92,6 +92,7 @@ class ControlBook:
     def __init__(self) -> None:
         self.schedules: dict[str, Schedule] = {}
         self.star: list[StarVersion] = []
+        self._read: dict[str, list[Version]] = {}  # all that may hold at some time, whatever a schedule has passed
         self._in_force: dict[str, ControlInForce] = {}
 
     def add(self, key: str, version: int, control: Control | StarControl | None) -> bool:
@@ -100,7 +101,14 @@ class ControlBook:
             assert not isinstance(control, Control)
             return self._add_star(StarVersion(version, control))
         assert not isinstance(control, StarControl)
-        return self.schedules.setdefault(key, Schedule()).add(Version(version, control))
+        return self._add_own(key, Version(version, control))
+
+    def _add_own(self, symbol: str, version: Version) -> bool:
+        read = self._read.setdefault(symbol, [])
+        if version.reached(0):
+            read.clear()
+        read.append(version)
+        return self.schedules.setdefault(symbol, Schedule()).add(version)
 
     def _add_star(self, version: StarVersion) -> bool:
         if any(known.version >= version.version for known in self.star):
@@ -119,13 +127,17 @@ class ControlBook:
         return newest.version if newest and newest.control else None
 
     def merge(self, symbol: str, stored: Schedule) -> None:
-        """Take what a table kept for a symbol: what held, and what waited, together with what was read since."""
-        known = self.schedules.get(symbol, Schedule())
+        """Go back to what a table kept for a symbol: what held, and what waited, together with all that was read."""
         merged = Schedule(current=stored.current)
-        for version in _in_order([*stored.waiting, *known.waiting, *([known.current] if known.current else [])]):
+        for version in _in_order([*stored.waiting, *self._read.get(symbol, [])]):
             merged.add(version)
         self.schedules[symbol] = merged
         self._in_force.pop(symbol, None)
+
+    @property
+    def symbols(self) -> set[str]:
+        """Every symbol of which a record was read or a schedule is kept."""
+        return {*self._read, *self.schedules}
 
     def merge_star(self, stored: Iterable[StarVersion]) -> None:
         """Take what a checkpoint kept of ``*``."""
@@ -145,9 +157,10 @@ class ControlBook:
             return IGNORED
         if schedule.waiting or schedule.current is None or schedule.current.control is None:
             return WATCHED
-        if len(self.star) > 1 or (self.star and not self.star[0].reached(0)):
+        stars = self.star_since(0)
+        if len(stars) > 1 or (stars and not stars[0].reached(0)):
             return WATCHED
-        star = self.star[0].control if self.star else None
+        star = stars[0].control if stars else None
         state = stricter(schedule.current.control.state, star.state if star else State.ACTIVE)
         return WATCHED if state is State.CLOSING else LISTED
 

@@ -12,6 +12,8 @@ from agents.strategy.settings import LimitRule, Settings
 
 ACTIVE, REDUCING, CLOSING, HALTED, NO_STATE = 0, 1, 2, 3, 4
 """States in force; `NO_STATE`: no control yet."""
+LARGEST_POSITION = 4 * 10**18
+"""In units, so that sums of two positions fit into 64 bits."""
 NONE, FILLED, CLIPPED, REFUSED = 0, 1, 2, 3
 """Outcomes."""
 (
@@ -100,7 +102,7 @@ def _clip(intent, ledger, result, sign, price, latched, cap_by_size, fee_per_sha
         shown = np.floor(min(intent.ask_size if sign > 0 else intent.bid_size, 1e10) * 1e8)
         wanted = min(lot, np.int64(shown) // step * step)
     # Bounded before the conversion: a limit over a tiny price must not overflow 64-bit units.
-    limit = np.int64(np.floor(min(intent.max_position / price / intent.size_step, 9e18 / step))) * step
+    limit = np.int64(np.floor(min(intent.max_position / price / intent.size_step, LARGEST_POSITION / step))) * step
     room = limit - sign * q
     n = max(0, min(wanted, room)) // step * step
     bound = BY_LIMIT if room < wanted else (BY_NO_SIZE if wanted < lot else 0)
@@ -134,10 +136,10 @@ def _clip(intent, ledger, result, sign, price, latched, cap_by_size, fee_per_sha
 def _overshoot(intent, ledger, result, fee_per_share, fee_bps):
     """The original's limit rule: whole lots, tested before they are added; SELL is tried when BUY is blocked."""
     exposure = shares_of(ledger.position) * intent.mid
-    if intent.buy and exposure < intent.max_position:
+    if intent.buy and exposure < intent.max_position and ledger.position + intent.lot <= LARGEST_POSITION:
         result.side = BUY
         _fill(ledger, result, 1, intent.lot, intent.ask, fee_per_share, fee_bps, FILLED, ON_SIGNAL)
-    elif intent.sell and exposure > -intent.max_position:
+    elif intent.sell and exposure > -intent.max_position and ledger.position - intent.lot >= -LARGEST_POSITION:
         result.side = SELL
         _fill(ledger, result, -1, intent.lot, intent.bid, fee_per_share, fee_bps, FILLED, ON_SIGNAL)
     else:

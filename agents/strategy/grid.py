@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numba as nb
 import numpy as np
 
-from agents.strategy.moments import moments
+from agents.strategy.moments import moments, weighted
+from agents.strategy.runs import LEAST_ROWS, MOST_ROWS, prepare
 from agents.strategy.session import NO_SESSION, SESSION_CLOSING, Calendar, session_at
 from agents.strategy.settings import DAY_NS, NS, Marks, Settings
 from schemas.columns import CLOCK, END_CLOCK, QUOTE, Columns
@@ -30,6 +31,10 @@ IGNORED, LISTED, WATCHED = 0, 1, 2
 
 EARLIEST_TS = 315_532_800 * NS
 """1980-01-01: a smaller ts was not meant in nanoseconds."""
+LATEST_TS = 5_680_281_600 * NS
+"""2150-01-01: up to here no sum of times can overflow."""
+LARGEST_PRICE = 1e12
+"""A price that no square of a difference overflows with, which would leave the moments without a number for ever."""
 
 COUNTERS = (
     "used",
@@ -248,14 +253,18 @@ def _advance(
     opens,
     closings,
     closes,
+    weights,
 ):
     """Apply rows start..stop-1; return (first row not applied, number of events). A full buffer ends it early."""
     n = 0
+    applied = first = prepared = start
     for i in range(start, stop):
+        if i < applied:
+            continue
         what = kind[i]
         if what == QUOTE:
             t = ts[i]
-            if t < EARLIEST_TS:
+            if t < EARLIEST_TS or t > LATEST_TS:
                 counts[_BAD_TS] += 1
                 continue
             if t > latest_ts[i]:
@@ -266,7 +275,7 @@ def _advance(
             ):
                 counts[_NOT_FINITE] += 1
                 continue
-            if bid[i] <= 0.0 or ask[i] <= 0.0:
+            if min(bid[i], ask[i]) <= 0.0 or max(bid[i], ask[i]) > LARGEST_PRICE:
                 counts[_BAD_PRICE] += 1
                 continue
             if bid_size[i] <= 0.0 or ask_size[i] <= 0.0:
@@ -295,10 +304,63 @@ def _advance(
                     n += 1
             elif p.marks == _GRID and row.next_mark == 0:
                 row.next_mark = (t // p.mark_ns + 1) * p.mark_ns
+            if p.marks == _EVERY:
+                continue
+            # The symbol's own next rows, as long as they fire nothing, with its state in registers.
+            if i + 1 >= prepared and i + LEAST_ROWS < stop and number[i + LEAST_ROWS] == s:
+                first = until_row = i + 1
+                while until_row < min(stop, first + len(weights)) and number[until_row] == s:
+                    until_row += 1
+                if until_row - first >= LEAST_ROWS:
+                    prepared = first + prepare(
+                        kind,
+                        number,
+                        ts,
+                        latest_ts,
+                        bid,
+                        bid_size,
+                        ask,
+                        ask_size,
+                        first,
+                        until_row,
+                        p.tau_ns,
+                        p.gap_ns,
+                        LATEST_TS,
+                        LARGEST_PRICE,
+                        weights,
+                    )
+            if i + 1 >= prepared:
+                continue
+            until = row.next_decision
+            if row.next_mark != 0:
+                until = min(until, row.next_mark)
+            last, ema, var, used, crossed = t, row.ema, row.var, 0, 0
+            for j in range(i + 1, prepared):
+                t = ts[j]
+                if t >= until:
+                    break
+                if t > last:
+                    ema, var = weighted(weights[j - first], (bid[j] + ask[j]) * 0.5, ema, var)
+                last = t
+                used += 1
+                crossed += bid[j] > ask[j]
+            if used > 0:
+                j = i + used
+                row.rows += used
+                row.ts = last
+                row.bid = bid[j]
+                row.bid_size = bid_size[j]
+                row.ask = ask[j]
+                row.ask_size = ask_size[j]
+                row.ema = ema
+                row.var = var
+                counts[_USED] += used
+                counts[_CROSSED] += crossed
+                applied = j + 1
         elif what in (CLOCK, END_CLOCK):
             t = ts[i]
             feed = number[i]
-            if t < EARLIEST_TS:
+            if t < EARLIEST_TS or t > LATEST_TS:
                 counts[_BAD_TS] += 1
                 continue
             if t > latest_ts[i]:
@@ -362,6 +424,7 @@ class Desk:
         self.feed_open = np.zeros(MAX_FEEDS, np.bool_)
         self._clock = np.zeros(1, np.int64)
         self._events = np.zeros(events, EVENT)
+        self._weights = np.zeros(MOST_ROWS)
         self._parameters = np.zeros(1, _PARAMETERS)[0]
         self._fill_parameters()
 
@@ -375,8 +438,13 @@ class Desk:
         self._clock[0] = ts
 
     def grow(self, symbols: int) -> None:
-        """Make room for symbols numbered below `symbols`."""
-        self.size = max(self.size, symbols)
+        """Make room for symbols numbered below `symbols`; the blocks of new ones count as touched."""
+        first_new, self.size = self.size, max(self.size, symbols)
+        self._make_room(symbols)
+        # Even without a usable quote: a table that lacked a symbol would number those after it anew.
+        self.touched[first_new // BLOCK : -(-self.size // BLOCK)] |= self.size > first_new
+
+    def _make_room(self, symbols: int) -> None:
         capacity = len(self.rows)
         if symbols <= capacity:
             return
@@ -414,6 +482,7 @@ class Desk:
                 self._events,
                 self._parameters,
                 *self.calendar.arrays,
+                self._weights,
             )
             if n > 0:
                 yield self._events[:n]

@@ -88,6 +88,20 @@ def create(
     return created
 
 
+def delete(admin: AdminClient, names: Iterable[str]) -> None:
+    """Delete topics by full name and wait until they are gone. Raises StreamError."""
+    names = list(names)
+    for name, future in admin.delete_topics(names).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise StreamError(f"cannot delete {name}: {error.args[0].str()}") from error
+    deadline = time.monotonic() + _SECONDS
+    while set(names) & admin.list_topics(timeout=_SECONDS).topics.keys():
+        if time.monotonic() > deadline:
+            raise StreamError(f"the broker still shows deleted topics: {', '.join(names)}")
+
+
 def ends(admin: AdminClient, topic: str, partitions: Iterable[int]) -> Mapping[int, int]:
     """True end of each partition: the next offset to be written, open transactions included."""
     return _offsets(admin, topic, partitions, OffsetSpec.latest())

@@ -102,9 +102,7 @@ def test_a_port_lost_to_another_process_is_replaced(tmp_path: Path, monkeypatch:
 
 
 def test_a_wrong_setting_gives_the_brokers_own_words_on_one_line(tmp_path: Path) -> None:
-    with pytest.raises(
-        BrokerError, match=r"Invalid value soon for configuration log\.retention\.ms"
-    ) as caught:
+    with pytest.raises(BrokerError, match=r"Invalid value soon for configuration log\.retention\.ms") as caught:
         Broker(tmp_path, properties={"log.retention.ms": "soon"}).start()
     assert "\n" not in str(caught.value)
     assert Broker(tmp_path).status() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -166,6 +167,27 @@ def a_row(dice: Dice, times: Times, symbols: Sequence[str]) -> Row:
     return row
 
 
+BURST_GAPS = (0, 0, 1, NS // 1000, NS // 100, NS // 10, NS // 2, NS)
+
+
+def a_burst(dice: Dice, times: Times, symbols: Sequence[str]) -> list[Row]:
+    """Many quotes of one symbol in a row, such as the kernel takes at a time; now and then one of another, or bad."""
+    symbol, most = dice.pick(symbols), dice.pick((9, 20, 60))
+    gaps = BURST_GAPS[: 1 + dice.pick(range(len(BURST_GAPS)))]
+    spoilt = dice.pick((0, 0, 10))
+    shuffle = random.Random(dice.pick(range(256)) * 256 + dice.pick(range(256)))
+    rows = []
+    for _ in range(most):
+        ts = times.pass_(shuffle.choice(gaps), snap=False)
+        mid = 100.0 + shuffle.randint(-8, 8) * 0.25
+        row = Row(symbol, ts, mid - 0.01, 500.0, mid + shuffle.choice((0.01, 0.01, -0.02)), 500.0)
+        if shuffle.randrange(100) < spoilt:
+            changes = shuffle.choice((*BAD_ROWS, {"symbol": symbols[0]}, {"ts": ts - 1}, {"ts": ts - NS}))
+            row = replace(row, **changes)
+        rows.append(row)
+    return rows
+
+
 def a_tick(dice: Dice, times: Times) -> Tick:
     """One clock record of one of two feeds."""
     kind = dice.pick(range(12))
@@ -219,7 +241,9 @@ def histories(draw: st.DrawFn, most: int = 70, long_gaps: Sequence[int] = LONG_G
     for drawn in draw(st.lists(each, min_size=at_least, max_size=most)):
         dice = Dice(drawn)
         kind = dice.pick(range(20))
-        if kind < 14:
+        if kind == 0 and dice.pick(range(4)) == 0:
+            events += a_burst(dice, times, symbols)
+        elif kind < 14:
             events.append(a_row(dice, times, symbols))
         elif kind < 17:
             events.append(a_tick(dice, times))

@@ -164,7 +164,7 @@ def run_aborting(history: list[Event], rules: Rules, recover: Callable[[Pipeline
     return pipeline
 
 
-UNSTORED = pytest.mark.xfail(reason="SignalsTask.load goes back only for symbols whose schedule was stored")
+UNSTORED = pytest.mark.xfail(run=False, reason="SignalsTask.load goes back only for symbols whose schedule was stored")
 
 
 @pytest.mark.parametrize("recover", [Pipeline.crash, pytest.param(Pipeline.take_anew, marks=UNSTORED)])

@@ -17,6 +17,8 @@ from tests.strategy.reference_settings import SECOND, Record, ReferenceSettings,
 
 DAY = 86_400 * SECOND
 EARLIEST_TS = 315_532_800 * SECOND  # 1980-01-01: anything earlier is not a count of nanoseconds
+LATEST_TS = 5_680_281_600 * SECOND  # 2150-01-01
+LARGEST_PRICE = 1e12
 
 
 def reference_exp(x: float) -> float:
@@ -180,7 +182,7 @@ class Reference:
                 self._end(symbol, self.partition_clock.now)
 
     def _implausible(self, ts: int, kafka_ts_ns: int | None) -> str | None:
-        if ts < EARLIEST_TS:
+        if not EARLIEST_TS <= ts <= LATEST_TS:
             return "bad_ts"
         if kafka_ts_ns is not None and ts > kafka_ts_ns + nanoseconds(self.settings.future_seconds):
             return "future"
@@ -193,7 +195,7 @@ class Reference:
             return implausible
         if not all(map(math.isfinite, (quote.bid, quote.ask, quote.bid_size, quote.ask_size))):
             return "not_finite"
-        if quote.bid <= 0 or quote.ask <= 0:
+        if not (0 < quote.bid <= LARGEST_PRICE and 0 < quote.ask <= LARGEST_PRICE):
             return "bad_price"
         if quote.bid_size <= 0 or quote.ask_size <= 0:
             return "bad_size"
@@ -293,9 +295,7 @@ class Reference:
             | {"warm": state.moments.warm}
         )
 
-    def _publish_signal(
-        self, symbol: str, ts: int, control: Record, verdict: str, reason: str | None
-    ) -> None:
+    def _publish_signal(self, symbol: str, ts: int, control: Record, verdict: str, reason: str | None) -> None:
         quote, band = self.symbols[symbol].quote, self.symbols[symbol].moments.row()
         signal = {
             "symbol": symbol,

@@ -10,13 +10,14 @@ from tests.strategy.reference_settings import (
     UNITS_PER_SHARE,
     Record,
     ReferenceSettings,
+    shares_of,
     sign,
     stricter,
     units,
 )
 
 SIDES = {"BUY": 1, "SELL": -1}
-LARGEST_STEPS = 2.0**63  # more than any position: keeps an infinite quotient countable
+LARGEST_POSITION = 4 * 10**18  # units, either way
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Ledger:
     @property
     def shares(self) -> float:
         """The signed position in shares."""
-        return self.position / UNITS_PER_SHARE
+        return shares_of(self.position)
 
     def unrealised(self, mark: float) -> float:
         """What closing at ``mark`` would add to the realised."""
@@ -45,7 +46,7 @@ class Ledger:
 
     def fill(self, side: int, quantity: int, price: float, fee: float) -> float:
         """Book ``quantity`` > 0 units bought (``side`` 1) or sold (-1); returns what the fill realised."""
-        held, shares = abs(self.shares), quantity / UNITS_PER_SHARE
+        held, shares = abs(self.shares), shares_of(quantity)
         direction, position = sign(self.position), self.position + side * quantity
         realised = 0.0
         if direction in (0, side):
@@ -133,10 +134,11 @@ def judge_overshoot(signal: Record, account: Account) -> Result:
     """The original's limit: tested before a whole lot is added; SELL is tried when the limit blocks BUY."""
     control = signal["control"]
     limit, exposure = control["max_position_dollars"], account.ledger.shares * signal["mid"]
-    if signal["verdict"] == "BUY" and exposure < limit:
-        return Result("FILLED", None, 1, units(control["lot_shares"]), "SIGNAL")
-    if signal["sell"] and exposure > -limit:
-        return Result("FILLED", None, -1, units(control["lot_shares"]), "SIGNAL")
+    position, lot = account.ledger.position, units(control["lot_shares"])
+    if signal["verdict"] == "BUY" and exposure < limit and position + lot <= LARGEST_POSITION:
+        return Result("FILLED", None, 1, lot, "SIGNAL")
+    if signal["sell"] and exposure > -limit and position - lot >= -LARGEST_POSITION:
+        return Result("FILLED", None, -1, lot, "SIGNAL")
     return refused(signal, "LIMIT")
 
 
@@ -154,7 +156,7 @@ def judge_clip(signal: Record, account: Account, settings: ReferenceSettings) ->
         lot = math.floor(min(lot, displayed * UNITS_PER_SHARE)) // step * step
         bound = "NO_SIZE" if lot < whole_lot else None
     steps = control["max_position_dollars"] / price / control["size_step"]
-    room = math.floor(min(steps, LARGEST_STEPS)) * step - side * position
+    room = math.floor(min(steps, LARGEST_POSITION / step)) * step - side * position
     bound = "LIMIT" if room < lot else bound
     quantity = max(0, min(lot, room) // step * step)
 
@@ -216,7 +218,7 @@ class Desk:
 
     def _fill(self, signal: Record, account: Account, result: Result) -> Record:
         """Book a fill and publish its trade."""
-        price, shares = price_of(signal, result.side), result.quantity / UNITS_PER_SHARE
+        price, shares = price_of(signal, result.side), shares_of(result.quantity)
         fee = shares * self.settings.fee_per_share + shares * price * self.settings.fee_bps / 10_000
         realised = account.ledger.fill(result.side, result.quantity, price, fee)
         trade = {

@@ -45,6 +45,11 @@ def units(shares: float) -> int:
     return round(shares * UNITS_PER_SHARE)
 
 
+def shares_of(quantity: int) -> float:
+    """The reverse: one conversion to a float, one division."""
+    return float(quantity) / UNITS_PER_SHARE
+
+
 def sign(number: int) -> int:
     """-1, 0 or 1."""
     return (number > 0) - (number < 0)

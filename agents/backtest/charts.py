@@ -1,0 +1,114 @@
+"""Price, thresholds and trades of one symbol on one date, thinned out for a chart."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from agents.backtest.collect import Summary
+from agents.backtest.reading import read_part
+from agents.backtest.task import Plan, result_folder
+from agents.strategy import grid
+from agents.strategy.session import Calendar
+from agents.strategy.settings import NS, Marks, Settings
+from agents.stream.errors import BadConfiguration
+
+_POINTS = 2_400
+_FEWEST_POINTS = 400
+_MOST_TRADES = 1_000
+"""Of one setting on one chart."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A chart to be made."""
+
+    symbol: str
+    date: datetime.date
+
+    @classmethod
+    def parse(cls, text: str) -> Chosen:
+        """From SYMBOL@DATE. Raises BadConfiguration."""
+        symbol, at, date = text.rpartition("@")
+        try:
+            if at and symbol:
+                return cls(symbol, datetime.date.fromisoformat(date))
+        except ValueError:
+            pass
+        raise BadConfiguration(f"--chart {text}: expected SYMBOL@DATE, as BAC@2013-10-07")
+
+
+def busiest(summary: Summary, count: int) -> list[Chosen]:
+    """The symbol-days with most trades, at most one of a symbol as long as there are other symbols."""
+    ranked = sorted(summary.trades_by_day.items(), key=lambda item: (-item[1], item[0]))
+    firsts: dict[str, tuple[str, str]] = {}
+    for key, _ in ranked:
+        firsts.setdefault(key[0], key)
+    chosen = list(firsts.values())[:count]
+    chosen += [key for key, _ in ranked if key not in chosen][: count - len(chosen)]
+    return [Chosen(symbol, datetime.date.fromisoformat(date)) for symbol, date in chosen]
+
+
+def chart(plan: Plan, chosen: Chosen) -> dict[str, Any]:
+    """Times (s), mid, average and thresholds of each setting, and its trades. Raises BadConfiguration.
+
+    The average is begun anew with the date, so that it may differ from the strategy's in its first minutes.
+    """
+    block = next((n for n, symbols in enumerate(plan.catalog.blocks) if chosen.symbol in symbols), None)
+    part = plan.catalog.parts.get((chosen.date, -1 if block is None else block))
+    files = [file for file in part.files if chosen.symbol in file.symbols] if part else []
+    if block is None or not files:
+        raise BadConfiguration(f"--chart {chosen.symbol}@{chosen.date}: there are no quotes of this symbol and date")
+    span = max(file.last_ts for file in files) - min(file.first_ts for file in files)
+    # So many thresholds as there are settings: fewer points each keep the page small.
+    points = max(_FEWEST_POINTS, int(_POINTS / len(plan.settings) ** 0.5))
+    seconds = max(1, -(-span // (NS * points)))
+    marks = [_marks(settings, files, chosen.symbol, seconds) for settings in plan.settings]
+    trades = pq.read_table(result_folder(plan.folder, chosen.date, block) / "trades.parquet")
+    trades = trades.filter(pc.equal(trades["symbol"].cast("string"), chosen.symbol))
+    rows = [
+        {
+            "setting": row["setting"],
+            "t": row["ts"] / NS,
+            "side": row["side"],
+            "shares": row["shares"],
+            "price": row["price"],
+            "reason": row["reason"],
+            "position": row["position_after"],
+        }
+        for row in trades.to_pylist()
+    ]
+    shown = [row for n in range(len(plan.settings)) for row in [r for r in rows if r["setting"] == n][:_MOST_TRADES]]
+    first = marks[0]
+    return {
+        "symbol": chosen.symbol,
+        "date": str(chosen.date),
+        "t": (first["ts"] / NS).tolist(),
+        "mid": _short(first["mid"]),
+        "bands": [{name: _short(own[name]) for name in ("ema", "buy_below", "sell_above")} for own in marks],
+        "trades": shown,
+    }
+
+
+def _marks(settings: Settings, files: Any, symbol: str, seconds: int) -> np.ndarray:
+    thinned = msgspec.structs.replace(settings, marks=Marks.GRID, mark_seconds=min(seconds, 86_400), session=None)
+    desk = grid.Desk(thinned, Calendar())
+    desk.grow(1)
+    desk.interest[0] = grid.LISTED
+    found = [
+        events[events["kind"] == grid.MARK]
+        for columns in read_part(files, {symbol: 0})
+        for events in desk.advance(columns, 0)
+    ]
+    return np.concatenate(found) if found else np.zeros(0, grid.EVENT)
+
+
+def _short(values: np.ndarray) -> list[float | None]:
+    """Seven digits are more than a chart shows; an unknown number becomes None."""
+    return [None if np.isnan(value) else float(f"{value:.7g}") for value in values.tolist()]

@@ -1,0 +1,243 @@
+"""From the folders of all tasks to the files that were asked for, one date at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from agents.backtest import kernel, tables
+from agents.backtest.catalog import Day
+from agents.backtest.statistics import Drawdown, Markouts, sharpe
+from agents.backtest.task import Plan, result_folder
+from agents.backtest.variant import EQUITY_STEP_NS, HORIZONS_SECONDS
+from agents.stream.errors import BadConfiguration
+
+_SUMS = [name for name in kernel.DAY.names or () if name != "max_exposure"]
+_POINTS = 3_000
+_FEWEST_POINTS = 600
+POSITION_COLUMNS = [
+    *("setting", "date", "symbol", "ts", "shares", "average_cost", "cash", "realised", "fees", "trades", "state"),
+    *("control_version", "loss_latched_version"),
+]
+PNL_COLUMNS = [
+    *("setting", "date", "symbol", "ts", "shares", "average_cost", "realised", "unrealised", "fees", "net"),
+    *("net_change", "mark", "mark_ts"),
+]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where results go; None: nowhere. folder: all tables; trades, executions: one of them each."""
+
+    folder: Path | None = None
+    trades: Path | None = None
+    executions: Path | None = None
+
+    def paths(self) -> dict[str, list[Path]]:
+        """Every file of trades, executions and days that is to be written."""
+        found: dict[str, list[Path]] = {"trades": [], "executions": [], "days": []}
+        for kind, named in (("trades", self.trades), ("executions", self.executions), ("days", None)):
+            found[kind] += [path for path in (named, self.folder and self.folder / f"{kind}.parquet") if path]
+        return found
+
+
+@dataclass
+class Summary:
+    """One setting over all dates.
+
+    dates: net change and sums by date; symbols: the same by symbol; equity_ts (ns), equity and falls (dollars): points
+    of the curve; equity_starts: where each date's begin.
+    """
+
+    dates: dict[str, dict[str, float]] = field(default_factory=dict)
+    symbols: dict[str, dict[str, float]] = field(default_factory=dict)
+    trades_by_day: dict[tuple[str, str], int] = field(default_factory=dict)
+    equity_starts: list[int] = field(default_factory=list)
+    equity_ts: list[int] = field(default_factory=list)
+    equity: list[float] = field(default_factory=list)
+    falls: list[float] = field(default_factory=list)
+    drawdown: Drawdown = field(default_factory=Drawdown)
+    markouts: Markouts = field(default_factory=lambda: Markouts(len(HORIZONS_SECONDS)))
+    base: float = 0.0
+
+    def totals(self) -> dict[str, float | None]:
+        """The figures of the whole."""
+        sums = {name: sum(row[name] for row in self.symbols.values()) for name in _ADDED}
+        trades = sums["buys"] + sums["sells"]
+        signals, closing = sums["signals"], sums["closing_trades"]
+        wanted = sums["buys_wanted"] + sums["sells_wanted"]
+        daily = [row["net_change"] for row in self.dates.values()]
+        return {
+            **sums,
+            "trades": trades,
+            "hit_rate": sums["winning_trades"] / closing if closing else None,
+            "time_in_market": sums["in_market"] / signals if signals else None,
+            "mean_exposure": sum(
+                row["exposure_sum"] / row["signals"] for row in self.symbols.values() if row["signals"]
+            ),
+            "max_exposure": max((row["max_exposure"] for row in self.symbols.values()), default=0.0),
+            "sharpe": sharpe(daily),
+            "max_drawdown": self.drawdown.largest,
+            "best_day": max(daily, default=None),
+            "worst_day": min(daily, default=None),
+            "filled_share": (sums["filled"] + sums["clipped"]) / wanted if wanted else None,
+            "net_bps_of_turnover": sums["net_change"] / sums["turnover"] * 1e4 if sums["turnover"] else None,
+        }
+
+
+_ADDED = ["net_change", "realised_change", "fees_change", *_SUMS]
+
+
+def collect(plan: Plan, outputs: Outputs) -> list[Summary]:
+    """Write the outputs of a finished plan; return the summaries of its settings."""
+    summaries = [Summary() for _ in plan.settings]
+    days, blocks = plan.catalog.days, range(len(plan.catalog.blocks))
+    span = sum((day.last_ts - day.first_ts) // EQUITY_STEP_NS + 1 for day in days)
+    stride = max(1, -(-span // max(_FEWEST_POINTS, int(_POINTS / len(plan.settings) ** 0.5))))
+    paths = outputs.paths()
+    before: dict[tuple[int, str], dict[str, float]] = {}
+    with contextlib.ExitStack() as stack:
+        writers = {kind: [stack.enter_context(_writer(path, kind)) for path in paths[kind]] for kind in paths}
+        for day in days:
+            folders = [result_folder(plan.folder, day.date, block) for block in blocks]
+            parts = {kind: _joined(folders, kind) for kind in ("trades", "days")}
+            if writers["executions"]:
+                parts["executions"] = _joined(folders, "executions")
+            for kind, table in parts.items():
+                for writer in writers[kind]:
+                    writer.write_table(table)
+            _add_days(summaries, parts["days"], before if plan.carry else {})
+            _add_trades(summaries, parts["trades"])
+            equity = sum(np.load(folder / "equity.npy") for folder in folders)
+            for summary, curve in zip(summaries, equity, strict=True):
+                _add_equity(summary, curve, day, stride, plan.carry)
+    if outputs.folder is not None:
+        _write_summaries(outputs.folder, plan, parts["days"], summaries)
+    return summaries
+
+
+@contextlib.contextmanager
+def _writer(path: Path, kind: str) -> Iterator[pq.ParquetWriter]:
+    """Writes a file under another name until it is whole."""
+    schema = {"trades": tables.TRADES, "executions": tables.EXECUTIONS, "days": tables.DAYS}[kind]
+    half = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pq.ParquetWriter(half, _plain(schema), compression="zstd") as writer:
+            yield _Plain(writer, schema)
+        half.replace(path)
+    except OSError as error:
+        raise BadConfiguration(f"cannot write {path}: {error}") from error
+
+
+class _Plain:
+    """Writes words as plain strings: their dictionaries differ from task to task."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self._writer = writer
+        self._schema = _plain(schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        self._writer.write_table(table.cast(self._schema))
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema(
+        [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in schema]
+    )
+
+
+def _joined(folders: list[Path], kind: str) -> pa.Table:
+    """The tables of one date, by setting, time and symbol."""
+    joined = pa.concat_tables([pq.read_table(folder / f"{kind}.parquet") for folder in folders])
+    joined = joined.cast(_plain(joined.schema))
+    order = ("setting", "symbol") if kind == "days" else ("setting", "ts", "symbol")
+    return joined.sort_by([(name, "ascending") for name in order])
+
+
+def _add_days(summaries: list[Summary], table: pa.Table, before: dict[tuple[int, str], dict[str, float]]) -> None:
+    for row in table.to_pylist():
+        key = row["setting"], row["symbol"]
+        earlier = before.get(key, {})
+        row["realised_change"] = row["realised"] - earlier.get("realised", 0.0)
+        row["fees_change"] = row["fees"] - earlier.get("fees", 0.0)
+        before[key] = {"realised": row["realised"], "fees": row["fees"]}
+        summary = summaries[row["setting"]]
+        date = str(row["date"])
+        for sums in (summary.dates.setdefault(date, {}), summary.symbols.setdefault(row["symbol"], {})):
+            for name in _ADDED:
+                sums[name] = sums.get(name, 0) + row[name]
+            sums["max_exposure"] = max(sums.get("max_exposure", 0.0), row["max_exposure"])
+        if row["buys"] + row["sells"]:
+            summary.trades_by_day[row["symbol"], date] = row["buys"] + row["sells"]
+
+
+def _add_trades(summaries: list[Summary], table: pa.Table) -> None:
+    setting = table["setting"].to_numpy()
+    sign = np.where(pc.equal(table["side"], "BUY").to_numpy(zero_copy_only=False), 1.0, -1.0)
+    shares, price = table["shares"].to_numpy(), table["price"].to_numpy()
+    later = np.stack([table[name].to_numpy(zero_copy_only=False) for name in tables.MARKOUTS], axis=1)
+    for number, summary in enumerate(summaries):
+        own = setting == number
+        summary.markouts.take(sign[own], shares[own], price[own], later[own].astype(float))
+
+
+def _add_equity(summary: Summary, curve: np.ndarray, day: Day, stride: int, carry: bool) -> None:
+    equity = curve + summary.base
+    falls = summary.drawdown.take(equity)
+    start = day.first_ts // EQUITY_STEP_NS * EQUITY_STEP_NS
+    chosen = np.unique(np.append(np.arange(0, len(equity), stride), len(equity) - 1))
+    summary.equity_starts.append(len(summary.equity))
+    summary.equity_ts += (start + (chosen + 1) * EQUITY_STEP_NS).tolist()
+    summary.equity += equity[chosen].tolist()
+    summary.falls += falls[chosen].tolist()
+    if not carry:
+        summary.base = float(equity[-1])
+
+
+def _write_summaries(folder: Path, plan: Plan, last_days: pa.Table, summaries: list[Summary]) -> None:
+    pq.write_table(last_days.select(POSITION_COLUMNS), folder / "positions.parquet")
+    pq.write_table(last_days.select(PNL_COLUMNS), folder / "pnl.parquet")
+    for kind in ("dates", "symbols"):
+        rows = [
+            {"setting": number, kind[:-1]: key, **row, **_rates(row)}
+            for number, summary in enumerate(summaries)
+            for key, row in getattr(summary, kind).items()
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{kind}.parquet")
+    predictions = [
+        {"setting": number, "symbol": symbol, **_predictions(row)}
+        for number, summary in enumerate(summaries)
+        for symbol, row in summary.symbols.items()
+    ]
+    pq.write_table(pa.Table.from_pylist(predictions), folder / "predictions.parquet")
+    totals = [
+        {"setting": number, "settings": settings.hash, **summary.totals()}
+        for number, (settings, summary) in enumerate(zip(plan.settings, summaries, strict=True))
+    ]
+    pq.write_table(pa.Table.from_pylist(totals), folder / "totals.parquet")
+
+
+def _rates(row: dict[str, float]) -> dict[str, float | None]:
+    return {
+        "hit_rate": row["winning_trades"] / row["closing_trades"] if row["closing_trades"] else None,
+        "time_in_market": row["in_market"] / row["signals"] if row["signals"] else None,
+    }
+
+
+def _predictions(row: dict[str, float]) -> dict[str, float | None]:
+    """What the predictions of a symbol were like, at its decision times; means over the warm ones."""
+    warm, wanted = row["warm"], row["buys_wanted"] + row["sells_wanted"]
+    return {
+        **{name: row[name] for name in ("signals", "warm", "stale", "buys_wanted", "sells_wanted")},
+        "mean_sd_bps": row["sd_bps_sum"] / warm if warm else None,
+        "mean_spread_bps": row["spread_bps_sum"] / warm if warm else None,
+        "mean_edge_bps": row["edge_bps_sum"] / wanted if wanted else None,
+    }

@@ -1,0 +1,173 @@
+"""What a chaos run is fed: the same quotes and controls for the undisturbed run and for the disturbed one."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from agents.feeds.files import read_quotes
+from agents.feeds.generator import WalkSettings, symbol_names, until, walk
+from agents.feeds.publisher import QuotePublisher
+from agents.feeds.quotes import Quotes
+from agents.feeds.wire import Wire
+from agents.stream.config import KafkaConfig
+from agents.stream.publish import Publisher
+from schemas.controls import encode_control
+from schemas.records import EVERY_SYMBOL, Control, StarControl, State
+from schemas.topics import CONTROLS, QUOTES
+
+log = logging.getLogger(__name__)
+NS = 1_000_000_000
+START_TS = 1_767_623_400 * NS  # a trading day's opening
+FEED = "chaos"
+_DAY_NS = 24 * 3600 * NS
+_LEAD_SECONDS = (15.0, 120.0)
+_TICK_SECONDS = 0.01
+_BAD_FRACTION = 0.01
+
+
+@dataclass(frozen=True)
+class Change:
+    """One control to be published when event time reaches `publish_ts`."""
+
+    publish_ts: int
+    key: str
+    control: Control | StarControl
+
+
+@dataclass(frozen=True)
+class Market:
+    """Input of a run. files: quotes of real days; else `symbols` made up, `rate` quotes an event second.
+
+    seconds: event time that is played, from the first quote on. changes: how many controls change meanwhile.
+    """
+
+    seed: int
+    seconds: float
+    symbols: int = 24
+    rate: float = 75.0
+    changes: int = 40
+    files: tuple[Path, ...] = field(default=())
+
+    def quotes(self) -> Iterator[Quotes]:
+        """The quotes, the same at each call."""
+        if not self.files:
+            settings = WalkSettings(self.symbols, self.rate, self.seed, _BAD_FRACTION)
+            return until(walk(settings, START_TS), START_TS + round(self.seconds * NS))
+        rows = read_quotes(self.files)
+        first = next(rows)
+        return until(_chain(first, rows), int(first.ts[0]) + round(self.seconds * NS))
+
+    def names(self) -> list[str]:
+        """The symbols."""
+        if not self.files:
+            return symbol_names(self.symbols)
+        return sorted({symbol for chunk in self.quotes() for symbol in chunk.symbols})
+
+    def controls(self) -> tuple[list[Change], list[Change]]:
+        """Those that are published before the first quote, and those that follow, by their times of publication."""
+        chance = random.Random(f"controls-{self.seed}")
+        names = self.names()
+        start = int(next(self.quotes()).promise[0])
+        first = [Change(0, name, Control(max_position_dollars=_dollars(chance))) for name in names]
+        later = []
+        for _ in range(self.changes):
+            effective = start + round(chance.uniform(0.05, 0.97) * self.seconds) * NS + chance.randrange(NS)
+            lead = round(chance.uniform(*_LEAD_SECONDS) * NS)
+            key = chance.choice([EVERY_SYMBOL, *names, *names])
+            later.append(Change(effective - lead, key, _control(chance, key, effective)))
+        return first, sorted(later, key=lambda change: change.publish_ts)
+
+
+def _chain(first: Quotes, rest: Iterator[Quotes]) -> Iterator[Quotes]:
+    yield first
+    yield from rest
+
+
+def _dollars(chance: random.Random) -> float:
+    return float(chance.choice((5_000, 20_000, 50_000, 200_000)))
+
+
+def _control(chance: random.Random, key: str, effective_from: int) -> Control | StarControl:
+    if key == EVERY_SYMBOL:
+        state = chance.choices([State.ACTIVE, State.REDUCING, State.CLOSING, State.HALTED], (6, 2, 1, 1))[0]
+        return StarControl(state=state, effective_from=effective_from)
+    return Control(
+        max_position_dollars=_dollars(chance),
+        lot_shares=float(chance.choice((50, 100, 200))),
+        max_loss_dollars=chance.choice((None, None, 50.0, 500.0)),
+        allow_short=chance.random() < 0.8,
+        state=chance.choices([State.ACTIVE, State.REDUCING, State.CLOSING, State.HALTED], (7, 1, 1, 1))[0],
+        effective_from=effective_from,
+    )
+
+
+class Player(threading.Thread):
+    """Publishes a market at a pace, straight to the broker. speed: event seconds a second, None for as fast as it goes.
+
+    A control is confirmed by the broker before any quote goes out that is later than its time of publication.
+    """
+
+    def __init__(self, config: KafkaConfig, market: Market, speed: float | None) -> None:
+        super().__init__(name="player", daemon=True)
+        self._config = config
+        self._market = market
+        self._speed = speed
+        self.error: Exception | None = None
+        self.sent = 0
+
+    def run(self) -> None:
+        """Publish everything and the end clock."""
+        try:
+            self._play()
+        except Exception as error:
+            log.exception("the feed failed")
+            self.error = error
+
+    def _play(self) -> None:
+        first, later = self._market.controls()
+        operator = Publisher(self._config, CONTROLS)
+        sink = Publisher(self._config, QUOTES)
+        publisher = QuotePublisher(sink, FEED, Wire.JSON)
+        for change in first:
+            _publish(operator, change)
+        began = time.monotonic()
+        start: int | None = None
+        for chunk in self._market.quotes():
+            start = int(chunk.promise[0]) if start is None else start
+            for rows in self._paced(chunk, start, began):
+                while later and later[0].publish_ts <= int(rows.promise[-1]):
+                    _publish(operator, later.pop(0))
+                publisher.publish(rows)
+                self.sent = publisher.quotes
+        publisher.end()
+        for producer in (sink, operator):
+            producer.flush()
+            producer.close()
+
+    def _paced(self, chunk: Quotes, start: int, began: float) -> Iterator[Quotes]:
+        if self._speed is None:
+            # Whole chunks would put a control that is published "before" a chunk far ahead of its time; no harm.
+            yield chunk
+            return
+        at = 0
+        while at < len(chunk):
+            now = start + round((time.monotonic() - began) * self._speed * NS)
+            due = int(np.searchsorted(chunk.promise, now, "right"))
+            if due > at:
+                yield chunk.take(slice(at, due))
+                at = due
+            else:
+                time.sleep(_TICK_SECONDS)
+
+
+def _publish(operator: Publisher, change: Change) -> None:
+    operator.send([(0, change.key.encode(), encode_control(change.control))])
+    operator.flush()

@@ -1,0 +1,115 @@
+"""Carries a plan of faults out over a running crew."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from agents.chaos.arena import Arena
+from agents.chaos.crew import Crew, Member
+from agents.chaos.schedule import Event, Fault
+from agents.fleet import ROLES
+
+_TURN_SECONDS = 0.05
+_SCALE = 3
+
+
+class Storm:
+    """Does what is planned when it is due; `turn` is called again and again, `calm_down` at the end.
+
+    note: told of every fault and its end. Faults of the broker run beside those of agents, one at a time.
+    """
+
+    def __init__(self, crew: Crew, arena: Arena, plan: list[Event], note: Callable[[str], None]) -> None:
+        self._crew = crew
+        self._arena = arena
+        self._note = note
+        self._began = time.monotonic()
+        self._order = itertools.count()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._broker: list[threading.Thread] = []
+        self.done: Counter[str] = Counter()
+        self.failures: list[str] = []
+        for event in plan:
+            self._at(event.at, lambda event=event: self._begin(event))  # type: ignore[misc]
+
+    @property
+    def over(self) -> bool:
+        """Whether everything planned has been begun and ended."""
+        return not self._due and not any(thread.is_alive() for thread in self._broker)
+
+    def turn(self) -> None:
+        """Do what is due by now."""
+        while self._due and self._due[0][0] <= time.monotonic() - self._began:
+            heapq.heappop(self._due)[2]()
+        time.sleep(_TURN_SECONDS)
+
+    def calm_down(self) -> None:
+        """End every fault that lasts, begin no other."""
+        for thread in self._broker:
+            thread.join()
+        self._arena.heal(None)
+        for role in ROLES:
+            for member in self._crew.stopped(role):
+                self._crew.resume(member)
+
+    def _at(self, seconds: float, step: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (seconds, next(self._order), step))
+
+    def _after(self, seconds: float, step: Callable[[], None]) -> None:
+        self._at(time.monotonic() - self._began + seconds, step)
+
+    def _begin(self, event: Event) -> None:
+        if event.role is None or event.fault is Fault.NETWORK:
+            self._surroundings(event)
+        else:
+            running = self._crew.of(event.role)
+            if not running:
+                self.done["(nobody there)"] += 1
+                return
+            self._agent(event, running, running[int(event.choice * len(running))])
+        self.done[f"{event.fault} {event.trouble}" if event.trouble else str(event.fault)] += 1
+
+    def _agent(self, event: Event, running: list[Member], member: Member) -> None:
+        crew, fault = self._crew, event.fault
+        self._note(f"{event.text}: {member.name}")
+        if fault is Fault.KILL:
+            crew.kill(member)
+        elif fault is Fault.KILL_RENAMED:
+            crew.replace(member)
+        elif fault is Fault.SCALE:
+            joined = crew.join(member.role, max(1, _SCALE - len(running)))
+            self._after(event.seconds, lambda: crew.leave(joined, politely=event.choice < 0.5))
+        else:
+            crew.pause(member)
+            if fault is Fault.USURP:
+                crew.usurp(member)
+            self._after(event.seconds, lambda: crew.resume(member))
+
+    def _surroundings(self, event: Event) -> None:
+        arena, trouble = self._arena, event.trouble
+        self._note(event.text)
+        if trouble is not None:
+            arena.trouble(event.role, trouble)
+            self._after(event.seconds, lambda: arena.heal(event.role))
+        elif event.fault is Fault.BROKER_KILL:
+            self._beside(lambda: arena.kill_broker(event.seconds))
+        elif event.fault is Fault.BROKER_PAUSE:
+            self._beside(lambda: arena.pause_broker(event.seconds))
+        else:
+            self._beside(arena.fill_disk)
+
+    def _beside(self, step: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                step()
+            except Exception as error:
+                self.failures.append(f"{type(error).__name__}: {error}")
+
+        thread = threading.Thread(target=run, name="broker-fault", daemon=True)
+        self._broker.append(thread)
+        thread.start()

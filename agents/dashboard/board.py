@@ -1,0 +1,312 @@
+"""Everything that the page shows, kept up to date from the topics' records; knows neither Kafka nor the web."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+import orjson
+
+from agents.dashboard import tables
+from agents.dashboard.controls import ControlDesk
+from agents.dashboard.history import History, execution_row, prediction_row
+from agents.dashboard.machine import Machine
+from agents.dashboard.money import EquityCurve, Money
+from agents.dashboard.tables import Row, Table
+from schemas import records, topics
+from schemas.topics import Topic
+
+MONEY, MACHINE, PLOT = "totals", "machine", "plot:"
+WATCHED: tuple[Topic, ...] = (
+    topics.CONTROLS,
+    topics.TICKS_BID_ASK,
+    topics.PREDS,
+    topics.SIGNALS,
+    topics.EXECUTIONS,
+    topics.TRADES,
+    topics.ORDERS,
+    topics.POSITIONS,
+    topics.PNL,
+    topics.ALERTS,
+    topics.DEAD_LETTERS,
+    topics.CHECKPOINTS,
+)
+
+
+class Message(Protocol):
+    """A record as the reader hands it over."""
+
+    topic: Callable[[], str]
+    partition: Callable[[], int]
+    offset: Callable[[], int]
+    key: Callable[[], bytes | None]
+    value: Callable[[], bytes | None]
+    timestamp: Callable[[], tuple[int, int]]
+    headers: Callable[[], list[tuple[str, bytes]] | None]
+
+
+class Board:
+    """The page's state. One thread applies records; others read under `lock`.
+
+    Channels are what a page can ask for: every table by its name, `totals`, `machine`, and ``plot:SYMBOL``. A frame
+    holds, as JSON, what changed of each channel; a snapshot holds a channel whole. Each frame is made once for all
+    pages.
+    """
+
+    def __init__(self, prefix: str, window_seconds: float, decision_seconds: int, silent_seconds: float = 10.0) -> None:
+        self.lock = threading.Lock()
+        self._prefix = prefix
+        self._window = window_seconds
+        self._step = decision_seconds * 1_000_000_000
+        self.machine = Machine(silent_seconds=silent_seconds)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all records, before they are read anew."""
+        self.tables = {layout.name: Table(layout) for layout in tables.LAYOUTS}
+        self._readers = {layout.name: tables.reader_of(layout) for layout in tables.LAYOUTS}
+        self._readers.update(dict.fromkeys((tables.MONEY.name, tables.DEAD_LETTERS.name, tables.CONTROLS.name), tuple))
+        self.controls = ControlDesk(self.tables[tables.CONTROLS.name])
+        self.money, self.curve = Money(), EquityCurve()
+        self.histories: dict[str, History] = {}
+        self.clock = 0
+        self._sent: dict[str, tuple[int, int]] = {}
+        self._handlers: dict[str, Callable[[Message], None]] = {
+            self._prefix + topic.name: handler
+            for topic, handler in (
+                (topics.CONTROLS, self.controls.on_control),
+                (topics.TICKS_BID_ASK, self._on_tick),
+                (topics.PREDS, self._on_pred),
+                (topics.SIGNALS, self._on_signal),
+                (topics.EXECUTIONS, self._on_execution),
+                (topics.TRADES, self._on_trade),
+                (topics.ORDERS, self._latest(topics.ORDERS)),
+                (topics.POSITIONS, self._latest(topics.POSITIONS, self.money.on_position)),
+                (topics.PNL, self._latest(topics.PNL, self._on_pnl)),
+                (topics.ALERTS, self._on_alert),
+                (topics.DEAD_LETTERS, self._on_dead_letter),
+                (topics.CHECKPOINTS, self.machine.on_checkpoint),
+            )
+        }
+
+    # -- records in ----------------------------------------------------------------------------------------------
+
+    def apply(self, messages: Iterable[Message]) -> None:
+        """Take records, each partition's in order. The caller holds the lock."""
+        handlers = self._handlers
+        for message in messages:
+            try:
+                handlers[message.topic()](message)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self.machine.note_unreadable(
+                    f"{message.topic()} [{message.partition()}] {message.offset()}", str(error)
+                )
+
+    def _latest(self, topic: Topic, also: Callable[[Any], None] | None = None) -> Callable[[Message], None]:
+        assert topic.record is not None
+        decode: Callable[[bytes], Any] = msgspec.json.Decoder(topic.record).decode
+        table = self.tables[topic.name]
+
+        def handler(message: Message) -> None:
+            value = message.value()
+            if value is None:
+                table.drop((message.key() or b"").decode())
+                return
+            record = decode(value)
+            table.put(record.symbol, record)
+            if also is not None:
+                also(record)
+
+        return handler
+
+    def _on_tick(self, message: Message) -> None:
+        tick = _tick(message.value() or b"")
+        self.tables[topics.TICKS_BID_ASK.name].put(tick.symbol, tick)
+        self.money.on_tick(tick)
+
+    def _on_pred(self, message: Message) -> None:
+        pred = _pred(message.value() or b"")
+        self.tables[topics.PREDS.name].put(pred.symbol, pred)
+        self._history(pred.symbol).predictions.add(prediction_row(pred))
+        if pred.ts > self.clock:
+            self.clock = pred.ts
+
+    def _on_signal(self, message: Message) -> None:
+        self.controls.on_signal(_signal(message.value() or b""))
+
+    def _on_execution(self, message: Message) -> None:
+        execution = _execution(message.value() or b"")
+        self.tables[topics.EXECUTIONS.name].put(_place(message), execution)
+        self._history(execution.symbol).executions.add(execution_row(execution))
+        self.curve.on_execution(execution)
+        self.controls.on_execution(execution, message.timestamp()[1])
+        self.machine.on_decision(execution.ts, message.timestamp()[1])
+        self.clock = max(self.clock, execution.ts)
+
+    def _on_trade(self, message: Message) -> None:
+        trade = _trade(message.value() or b"")
+        self.tables[topics.TRADES.name].put(trade.id, trade)
+
+    def _on_pnl(self, pnl: records.Pnl) -> None:
+        self.money.on_pnl(pnl)
+        self.curve.on_pnl(pnl)
+
+    def _on_alert(self, message: Message) -> None:
+        self.tables[topics.ALERTS.name].put(_place(message), _alert(message.value() or b""))
+
+    def _on_dead_letter(self, message: Message) -> None:
+        headers = {name: value.decode(errors="replace") for name, value in message.headers() or ()}
+        row: Row = (
+            message.timestamp()[1] * 1_000_000,
+            headers.get("mm_reason"),
+            headers.get("mm_agent"),
+            headers.get("mm_topic", "").removeprefix(self._prefix),
+            _whole(headers.get("mm_partition")),
+            _whole(headers.get("mm_offset")),
+            _excerpt(message.key()),
+            _excerpt(message.value()),
+        )
+        self.tables[topics.DEAD_LETTERS.name].put(_place(message), row)
+
+    def _history(self, symbol: str) -> History:
+        history = self.histories.get(symbol)
+        if history is None:
+            history = self.histories[symbol] = History(self._window)
+        return history
+
+    # -- frames and snapshots out --------------------------------------------------------------------------------
+
+    def frame(self, wanted: Iterable[str]) -> dict[str, bytes]:
+        """What changed of each wanted channel since the last frame. The caller holds the lock."""
+        wanted = set(wanted)
+        money = self.tables[tables.MONEY.name]
+        for symbol, row in self.money.take_changes():
+            money.put(symbol, row)
+        frame: dict[str, bytes] = {}
+        for name, table in self.tables.items():
+            if name not in wanted:
+                table.forget_changes()
+                continue
+            put, dropped = table.take_changes()
+            if put or dropped:
+                frame[name] = self._encode_rows(name, "put", put, dropped)
+        for channel in (channel for channel in wanted if channel.startswith(PLOT)):
+            fragment = self._plot_changes(channel)
+            if fragment is not None:
+                frame[channel] = fragment
+        self._sent = {channel: at for channel, at in self._sent.items() if channel in wanted}
+        points = self.curve.take_changes()
+        if MONEY in wanted:
+            frame[MONEY] = _json({"totals": self._totals(), "put": points})
+        if MACHINE in wanted:
+            frame[MACHINE] = self._machine()
+        return frame
+
+    def snapshot(self, channel: str) -> bytes:
+        """One channel whole; null for one that does not exist. The caller holds the lock."""
+        if channel in self.tables:
+            return self._encode_rows(channel, "all", self.tables[channel].items(), [])
+        if channel == MONEY:
+            return _json({"totals": self._totals(), "all": self.curve.points()})
+        if channel == MACHINE:
+            return self._machine()
+        if channel.startswith(PLOT):
+            self._note_sent(channel)
+            return self.plot(channel.removeprefix(PLOT), 0, 0)
+        return b"null"
+
+    def plot(self, symbol: str, predictions: int, executions: int, kind: str = "all") -> bytes:
+        """A symbol's rows from two row numbers on, as columns, with the numbers of the rows that come next."""
+        history = self.histories.get(symbol) or History(self._window)
+        lists = history.predictions.since(predictions), history.executions.since(executions)
+        firsts = max(predictions, history.predictions.first), max(executions, history.executions.first)
+        return encode_plot(kind, lists, firsts, (history.predictions.next, history.executions.next))
+
+    def _note_sent(self, channel: str) -> None:
+        """From now on frames of this channel hold what follows; a page leaves out what it has already."""
+        history = self.histories.get(channel.removeprefix(PLOT))
+        ends = (history.predictions.next, history.executions.next) if history else (0, 0)
+        self._sent.setdefault(channel, ends)
+
+    def _plot_changes(self, channel: str) -> bytes | None:
+        symbol = channel.removeprefix(PLOT)
+        history = self.histories.get(symbol)
+        if history is None:
+            return None
+        ends = history.predictions.next, history.executions.next
+        sent = self._sent.get(channel, ends)
+        self._sent[channel] = ends
+        return self.plot(symbol, *sent, kind="put") if sent != ends else None
+
+    def _encode_rows(self, name: str, kind: str, rows: Iterable[tuple[str, Any]], dropped: list[str]) -> bytes:
+        read = self._readers[name]
+        message: dict[str, Any] = {kind: [(row_id, *read(row)) for row_id, row in rows]}
+        if dropped:
+            message["drop"] = dropped
+        return _json(message)
+
+    def _machine(self) -> bytes:
+        state = self.machine.state()
+        everyone = self.controls.everyone
+        if everyone is not None and everyone != "ACTIVE":
+            state["banners"].append({"level": "warn", "text": f"Every symbol is {everyone} by the control *."})
+        return _json(state)
+
+    def _totals(self) -> Mapping[str, Any]:
+        return {
+            **self.money.totals(),
+            "everyone": self.controls.everyone,
+            "before": self.curve.before(),
+            "clock": self.clock,
+            "next": (self.clock // self._step + 1) * self._step if self.clock else None,
+            "step": self._step,
+        }
+
+
+def encode_plot(
+    kind: str, columns: tuple[list[list[float]], list[list[float]]], first: tuple[int, int], then: tuple[int, int]
+) -> bytes:
+    """Rows of a plot as the page takes them: number of the first row and of the next one, and the columns."""
+    names = ("predictions", "executions")
+    parts = {name: {"first": first[i], "next": then[i], "columns": columns[i]} for i, name in enumerate(names)}
+    return _json({kind: parts})
+
+
+class _ControlSeen(msgspec.Struct):
+    version: int
+    star_version: int | None
+
+
+class SignalSeen(msgspec.Struct):
+    """What of a signal tells which control was in force."""
+
+    symbol: str
+    ts: int
+    control: _ControlSeen | None
+
+
+_tick = msgspec.json.Decoder(records.TickBidAsk).decode
+_pred = msgspec.json.Decoder(records.Pred).decode
+_signal = msgspec.json.Decoder(SignalSeen).decode
+_execution = msgspec.json.Decoder(records.Execution).decode
+_trade = msgspec.json.Decoder(records.Trade).decode
+_alert = msgspec.json.Decoder(records.Alert).decode
+_EXCERPT_BYTES = 200
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value)
+
+
+def _place(message: Message) -> str:
+    return f"{message.partition()}-{message.offset()}"
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.lstrip("-").isdigit() else None
+
+
+def _excerpt(value: bytes | None) -> str | None:
+    return None if value is None else value[:_EXCERPT_BYTES].decode(errors="replace")

@@ -1,0 +1,192 @@
+"""The one reader behind all pages: a thread that feeds the board and hands out frames, at most four a second."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from agents.dashboard import health
+from agents.dashboard.board import PLOT, WATCHED, Board, encode_plot
+from agents.dashboard.history import History, execution_row, prediction_row, thinned
+from agents.dashboard.machine import PULSE_TOPICS
+from agents.dashboard.settings import DashboardSettings
+from agents.stream import recent
+from agents.stream.config import KafkaConfig
+from agents.stream.errors import NoBroker, StreamError
+from schemas.partitioning import partition_of
+from schemas.topics import EXECUTIONS, PREDS, QUOTES
+
+log = logging.getLogger(__name__)
+
+PERIOD_SECONDS = 0.25
+_GATHER_SECONDS = 0.015
+_RETRY_SECONDS = 1.0
+_SESSION_POINTS = 5_000
+
+
+class Source:
+    """Two threads: one reads records, one asks the broker and the agents how they are.
+
+    wanted: the channels that pages show; emit: takes each frame, from the reader's thread.
+    """
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        settings: DashboardSettings,
+        board: Board,
+        wanted: Callable[[], set[str]],
+        emit: Callable[[dict[str, bytes], bool], None],
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._board = board
+        self._wanted = wanted
+        self._emit = emit
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work,), name=f"dashboard-{name}", daemon=True)
+            for name, work in (("reader", self._read), ("pulse", self._feel_pulse))
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End both threads."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Say on the page when a thread ends by a fault of ours: it would look as if nothing happened any more."""
+        try:
+            work()
+        except Exception as error:
+            log.exception("the dashboard stopped reading")
+            with self._board.lock:
+                self._board.machine.note_fault(f"{type(error).__name__}: {error}")
+
+    # -- records --------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                reader = recent.RecentReader(self._config, WATCHED, self._settings.window_seconds)
+            except StreamError as error:
+                self._trouble(error)
+                self._send_frame()
+                continue
+            try:
+                with self._board.lock:
+                    self._board.clear()
+                self._follow(reader)
+            except StreamError as error:
+                self._trouble(error)
+            finally:
+                reader.close()
+
+    def _follow(self, reader: recent.RecentReader) -> None:
+        """Gather what comes, and as soon as a quarter of a second has passed since the last frame, send the next."""
+        due = 0.0
+        anew = True
+        while not self._stopping.is_set():
+            messages = reader.poll(PERIOD_SECONDS)
+            if messages and reader.caught_up:
+                # A commit's records come within milliseconds of each other: one frame for all of them.
+                self._stopping.wait(max(due - time.monotonic(), _GATHER_SECONDS))
+                messages += reader.poll(0)
+            with self._board.lock:
+                self._board.apply(messages)
+            if time.monotonic() >= due:
+                due = time.monotonic() + PERIOD_SECONDS
+                with self._board.lock:
+                    self._board.machine.note_caught_up(reader.caught_up)
+                self._send_frame(anew)
+                anew = False
+
+    def _send_frame(self, anew: bool = False) -> None:
+        with self._board.lock:
+            frame = self._board.frame(self._wanted())
+        self._emit(frame, anew)
+
+    # -- broker and agents ----------------------------------------------------------------------------------------
+
+    def _feel_pulse(self) -> None:
+        pulse = recent.Pulse(self._config, PULSE_TOPICS)
+        machine = self._board.machine
+        quoted = None
+        with ThreadPoolExecutor(8, "dashboard-health") as pool:
+            while not self._stopping.wait(_RETRY_SECONDS):
+                try:
+                    if quoted is None:
+                        quoted = recent.newest_time(self._config, QUOTES)
+                        ends = pulse.ends()
+                        with self._board.lock:
+                            machine.note_ends(ends, quoted)
+                    else:
+                        ends = pulse.ends()
+                        with self._board.lock:
+                            machine.note_ends(ends)
+                except StreamError as error:
+                    self._trouble(error, wait=False)
+                answers = {
+                    answer.url: answer
+                    for answer in pool.map(health.ask, self._settings.health or self._settings.found_health())
+                }
+                with self._board.lock:
+                    machine.note_health(answers)
+
+    def _trouble(self, error: StreamError, wait: bool = True) -> None:
+        with self._board.lock:
+            away = "The broker is away: " if isinstance(error, NoBroker) else ""
+            self._board.machine.note_trouble(f"{away}{error}")
+        if wait:
+            self._stopping.wait(_RETRY_SECONDS)
+
+    # -- the past -------------------------------------------------------------------------------------------------
+
+    def session(self, symbol: str) -> bytes:
+        """A symbol's plot over the whole session, thinned out before the last minutes. Raises StreamError."""
+        history = History(self._settings.session_seconds)
+        name = symbol.encode()
+        for topic, columns, decode, row in (
+            (PREDS, history.predictions, _decoder(PREDS.record), prediction_row),
+            (EXECUTIONS, history.executions, _decoder(EXECUTIONS.record), execution_row),
+        ):
+            partition = partition_of(symbol, recent.partitions_of(self._config, topic))
+            for message in recent.records_since(self._config, topic, partition, self._settings.session_seconds):
+                if message.key() == name:
+                    columns.add(row(decode(message.value())))
+        with self._board.lock:
+            # What came while the topics were read is in the board's rows, which are as new as any frame.
+            live = self._board.histories.get(symbol) or History(self._settings.window_seconds)
+            predictions = _joined(history.predictions.since(0), live.predictions.since(0))
+            executions = _joined(history.executions.since(0), live.executions.since(0))
+            then = live.predictions.next, live.executions.next
+            kept = live.predictions.next - live.predictions.first
+        shown = thinned(predictions, _SESSION_POINTS, kept), executions
+        return b'"%s":%s' % (f"{PLOT}{symbol}".encode(), encode_plot("all", shown, then, then))
+
+
+def _decoder(record: type | None) -> Callable[[bytes], Any]:
+    assert record is not None
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(record).decode
+    return decode
+
+
+def _joined(old: list[list[float]], new: list[list[float]]) -> list[list[float]]:
+    """Columns of `old` up to where `new` begins, then those of `new`."""
+    if not new[0]:
+        return old
+    rows = bisect_left(old[0], new[0][0])
+    return [before[:rows] + after for before, after in zip(old, new, strict=True)]

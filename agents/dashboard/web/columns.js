@@ -1,0 +1,92 @@
+// Columns of the tables by their kind: how values are shown, compared and edited.
+import * as format from './format.js';
+
+const right = { filter: 'agNumberColumnFilter', cellClass: ['mm-number', 'ag-right-aligned-cell'], headerClass: ['ag-right-aligned-header'] };
+const signed = { 'mm-up': cell => cell.value > 0, 'mm-down': cell => cell.value < 0 };
+const TONES = {
+  BUY: 'up', SELL: 'down', FILLED: 'up', CLIPPED: 'warn', REFUSED: 'down', ACTIVE: 'up', REDUCING: 'warn', CLOSING: 'warn',
+  HALTED: 'down', CRITICAL: 'down', WARNING: 'warn', INFO: 'calm', RAISED: 'warn', CLEARED: 'up', HOLD: 'calm', NONE: 'calm',
+};
+
+function chip(cell) {
+  if (cell.value == null) return '';
+  const span = document.createElement('span');
+  span.className = `mm-chip mm-tone-${TONES[cell.value] ?? 'calm'}`;
+  span.textContent = cell.value;
+  return span;
+}
+
+function effect(cell) {
+  if (!cell.data) return '';
+  const span = document.createElement('span');
+  span.className = `mm-chip mm-tone-${cell.value == null ? 'warn' : 'up'}`;
+  span.textContent = cell.value == null ? 'waiting' : cell.value ? `since ${format.time(cell.value)}` : 'in force';
+  span.title = cell.value == null
+    ? 'Sent. It holds once an execution names its version.'
+    : `In force${cell.value ? ` since the decision of ${format.fullTime(cell.value)}` : ''}: executions name its version.`;
+  return span;
+}
+
+// The system's own select: keys and touch work as everywhere. A choice by pointer is taken at once, one by keys at Enter.
+class Choice {
+  init(params) {
+    this.select = document.createElement('select');
+    this.select.className = 'mm-choice';
+    this.select.setAttribute('aria-label', params.colDef.headerName);
+    for (const value of params.values) this.select.add(new Option(value, value, false, value === params.value));
+    let keyed = false;
+    this.select.addEventListener('keydown', () => { keyed = true; });
+    this.select.addEventListener('change', () => keyed || params.stopEditing());
+  }
+  getGui() {
+    return this.select;
+  }
+  afterGuiAttached() {
+    this.select.focus();
+  }
+  getValue() {
+    return this.select.value;
+  }
+}
+
+const shown = text => ({ ...right, valueFormatter: cell => text(cell.value) });
+const KINDS = {
+  symbol: { filter: 'agTextColumnFilter', cellClass: ['mm-symbol'], minWidth: 84, width: 96, flex: 0, pinned: 'left' },
+  time: { ...shown(format.time), tooltipValueGetter: cell => format.fullTime(cell.value) },
+  price: shown(format.price),
+  dollars: shown(format.dollars),
+  shares: shown(format.shares),
+  whole: shown(format.whole),
+  number: shown(format.plain),
+  flag: { cellDataType: 'boolean' },
+  word: { filter: 'agTextColumnFilter', cellRenderer: chip, minWidth: 112 },
+  effect: { cellRenderer: effect, minWidth: 150, filter: false },
+  text: { filter: 'agTextColumnFilter', minWidth: 110, tooltipValueGetter: cell => cell.value },
+};
+const SIGNED = new Set(['net', 'realised', 'unrealised', 'exposure', 'shares', 'position', 'position_after', 'position_before']);
+const NUMBERS = new Set(['price', 'dollars', 'shares', 'whole', 'number']);
+
+// Text that is no number goes to the server as it is: the refusal there names the field and the reason.
+function typed(change) {
+  const text = String(change.newValue ?? '').trim();
+  if (text === '') return null;
+  const value = Number(text.replaceAll(',', ''));
+  return Number.isFinite(value) ? value : text;
+}
+
+export function columnDefs(columns, editable, choices, log) {
+  return columns.map(([name, kind], i) => {
+    const def = { minWidth: Math.max(92, 40 + 7 * name.length), ...KINDS[kind], colId: String(i + 1), field: String(i + 1), headerName: name, headerTooltip: name };
+    if (SIGNED.has(name) && !editable.size) def.cellClassRules = signed;
+    if (name === 'text' || name === 'reason' || name === 'value') def.flex = 2;
+    if (editable.size) def.suppressHeaderFilterButton = true;
+    if (log && i === 0) def.sortingOrder = ['desc', 'asc', null];
+    if (editable.has(name)) {
+      def.editable = cell => cell.data[0] !== '*' || name === 'state';
+      def.cellClass = [...(def.cellClass ?? []), 'mm-edit'];
+      if (NUMBERS.has(kind)) Object.assign(def, { cellDataType: false, cellEditor: 'agTextCellEditor', valueParser: typed });
+      if (choices[name]) Object.assign(def, { cellEditor: Choice, cellEditorParams: { values: choices[name] } });
+    }
+    return def;
+  });
+}

@@ -1,0 +1,255 @@
+// The two plots of a symbol, three canvases on one time axis: predictions; executions over bid and ask; position.
+import * as format from './format.js';
+import { marks, nearestMark } from './marks.js';
+import { Hands } from './hands.js';
+
+const css = name => getComputedStyle(document.body).getPropertyValue(name).trim();
+const PREDICTION_COLUMNS = 6; // time, bid, ask, ema, buy_below, sell_above
+const EXECUTION_COLUMNS = 4; // time, position after, shares filled, price
+const FOLLOW_SECONDS = 900;
+const AXIS = 64;
+
+class Rows {
+  constructor(width) {
+    this.columns = Array.from({ length: width }, () => []);
+    this.next = 0;
+  }
+  all({ columns, next }) {
+    this.columns = columns;
+    this.next = next;
+  }
+  // Rows are numbered: what is here already is left out. False when some are missing.
+  put({ first, next, columns }) {
+    if (first > this.next) return false;
+    const skip = this.next - first;
+    columns.forEach((column, i) => {
+      for (let k = skip; k < column.length; k++) this.columns[i].push(column[k]);
+    });
+    this.next = Math.max(this.next, next);
+    return true;
+  }
+  trim(oldest, slack) {
+    const times = this.columns[0];
+    if (times.length < slack || times[slack] >= oldest) return;
+    let n = 0;
+    while (times[n] < oldest) n++;
+    for (const column of this.columns) column.splice(0, n);
+  }
+}
+
+export class Plots {
+  /** places: the elements of the three canvases; onView: told of {following, paused, whole} when it changes. */
+  constructor(places, onView) {
+    this.places = places;
+    this.onView = onView;
+    this.view = null; // {min, max} when zoomed or moved
+    this.whole = false;
+    this.paused = false;
+    this.resizes = new ResizeObserver(() => this.fit());
+    for (const place of places) this.resizes.observe(place);
+    this.clear();
+  }
+
+  clear() {
+    this.predictions = new Rows(PREDICTION_COLUMNS);
+    this.executions = new Rows(EXECUTION_COLUMNS);
+    this.make();
+  }
+
+  /** Takes a message of the symbol's channel; false when rows are missing and a snapshot is needed. */
+  receive(message) {
+    const { all, put } = message;
+    if (all) {
+      this.predictions.all(all.predictions);
+      this.executions.all(all.executions);
+    } else if (put) {
+      if (!this.predictions.put(put.predictions) || !this.executions.put(put.executions)) return false;
+      if (!this.whole && !this.view && !this.paused) this.trim();
+    }
+    if (!this.paused) this.draw();
+    return true;
+  }
+
+  trim() {
+    const oldest = this.last() - 2 * FOLLOW_SECONDS;
+    this.predictions.trim(oldest, 256);
+    this.executions.trim(oldest, 64);
+  }
+
+  last() {
+    return Math.max(this.predictions.columns[0].at(-1) ?? 0, this.executions.columns[0].at(-1) ?? 0);
+  }
+
+  first() {
+    return Math.min(this.predictions.columns[0][0] ?? Infinity, this.executions.columns[0][0] ?? Infinity);
+  }
+
+  range() {
+    if (this.view) return [this.view.min, this.view.max];
+    const last = this.last();
+    if (!last) return [Date.now() / 1000 - FOLLOW_SECONDS, Date.now() / 1000];
+    const first = this.whole ? this.first() : Math.max(this.first(), last - FOLLOW_SECONDS);
+    return [Math.min(first, last - 60), last + (last - first) * 0.01];
+  }
+
+  // -- what hands and buttons do ---------------------------------------------------------------------------------
+
+  zoom(factor, at) {
+    const [min, max] = this.range();
+    const middle = at ?? (min + max) / 2;
+    this.look(middle - (middle - min) * factor, middle + (max - middle) * factor);
+  }
+  shift(seconds) {
+    const [min, max] = this.range();
+    this.look(min + seconds, max + seconds);
+  }
+  look(min, max) {
+    if (max - min < 2 || max - min > 40 * 86400) return;
+    this.view = { min, max };
+    this.changed();
+  }
+  follow() {
+    this.view = null;
+    this.paused = false;
+    this.changed();
+  }
+  pause(paused) {
+    if (paused && !this.view) this.view = (([min, max]) => ({ min, max }))(this.range());
+    if (!paused) this.view = null;
+    this.paused = paused;
+    this.changed();
+  }
+  showWhole(whole) {
+    this.whole = whole;
+    this.follow();
+  }
+  changed() {
+    this.onView({ following: !this.view, paused: this.paused, whole: this.whole });
+    this.draw();
+  }
+
+  // -- drawing ---------------------------------------------------------------------------------------------------
+
+  data() {
+    const [time, bid, ask, ema, low, high] = this.predictions.columns;
+    const mid = bid.map((value, i) => (value + ask[i]) * 0.5);
+    const [at, position] = this.executions.columns;
+    return { predictions: [time, bid, ask, mid, ema, low, high], executions: [time, bid, ask], position: [at, position] };
+  }
+
+  draw() {
+    if (document.hidden) return;
+    const data = this.data();
+    this.charts[0].setData(data.predictions);
+    this.charts[1].setData(data.executions);
+    this.charts[2].setData(data.position);
+    this.charts.forEach(legend);
+  }
+
+  fit() {
+    this.charts.forEach((chart, i) => {
+      const { clientWidth: width, clientHeight: height } = this.places[i];
+      if (width && height) chart.setSize({ width, height: height - chart.root.querySelector('.u-legend').offsetHeight });
+    });
+  }
+
+  make() {
+    for (const chart of this.charts ?? []) {
+      this.resizes.unobserve(chart.root.querySelector('.u-legend'));
+      chart.destroy();
+    }
+    const color = Object.fromEntries(
+      ['mid', 'bid', 'ask', 'ema', 'limit', 'band', 'position', 'position-fill', 'grid', 'muted'].map(n => [n, css(`--plot-${n}`)]),
+    );
+    const data = this.data();
+    this.charts = [
+      this.chart(0, color, data.predictions, {
+        series: [
+          {}, line('bid', color.bid), line('ask', color.ask), line('mid', color.mid, 1.6), line('ema', color.ema, 1.8),
+          line('buy below', color.limit, 1, [5, 4]), line('sell above', color.limit, 1, [5, 4]),
+        ],
+        bands: [{ series: [6, 5], fill: color.band }],
+      }),
+      this.chart(1, color, data.executions, {
+        series: [{}, line('bid', color.bid, 1.3), line('ask', color.ask, 1.3)],
+        hooks: {
+          draw: [chart => marks(chart, this.executions.columns, { buy: css('--up'), sell: css('--down'), edge: css('--surface') })],
+          setCursor: [chart => this.hover(chart)],
+        },
+        hideTimes: true,
+      }),
+      this.chart(2, color, data.position, {
+        series: [{}, {
+          ...line('position', color.position, 1.6), value: (_, v) => format.shares(v),
+          paths: uPlot.paths.stepped({ align: 1 }), fill: color['position-fill'], fillTo: 0,
+        }],
+        axisValues: (_, values) => values.map(format.shares),
+        include: 0,
+      }),
+    ];
+    for (const chart of this.charts) this.resizes.observe(chart.root.querySelector('.u-legend'));
+    this.fit();
+  }
+
+  chart(index, color, data, { series, bands, hooks = {}, hideTimes, axisValues, include }) {
+    const place = this.places[index];
+    const axis = { stroke: color.muted, grid: { stroke: color.grid, width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif' };
+    const times = { ...axis, space: 84, size: hideTimes ? 6 : 28, values: (_, splits, __, ___, step) => splits.map(s => (hideTimes ? '' : timeLabel(s, step))) };
+    const options = {
+      width: place.clientWidth || 400,
+      height: place.clientHeight || 200,
+      tzDate: seconds => uPlot.tzDate(new Date(seconds * 1e3), format.zone()),
+      scales: {
+        x: { range: () => this.range() },
+        y: { range: (_, min, max) => padded(min, max, include) },
+      },
+      axes: [times, { ...axis, size: AXIS, space: include == null ? 30 : 16, values: axisValues ?? ((_, values) => values.map(v => trimmed(v, values))) }],
+      series: [{ value: (_, v) => (v == null ? '–' : format.clock(v * 1e3)), label: 'time' }, ...series.slice(1)],
+      bands,
+      cursor: { sync: { key: 'mm', setSeries: false }, drag: { x: false, y: false, setScale: false }, points: { size: 6 } },
+      legend: { live: true },
+      padding: [10, 8, hideTimes ? 6 : 0, 0],
+      hooks: { ...hooks, ready: [chart => { new Hands(chart, this); chart.over.addEventListener('mouseleave', () => setTimeout(() => legend(chart))); legend(chart); }] },
+    };
+    return new uPlot(options, data, place);
+  }
+
+  hover(chart) {
+    const tip = this.places[1].querySelector('.mm-tip') ?? this.places[1].appendChild(Object.assign(document.createElement('div'), { className: 'mm-tip' }));
+    const mark = nearestMark(chart, this.executions.columns);
+    tip.hidden = !mark;
+    if (!mark) return;
+    tip.textContent = `${mark.shares > 0 ? 'buy' : 'sell'} ${format.shares(Math.abs(mark.shares))} at ${format.price(mark.price)} · ${format.clock(mark.time * 1e3)}`;
+    tip.style.left = `${Math.min(mark.x + chart.over.offsetLeft + 10, this.places[1].clientWidth - 210)}px`;
+    tip.style.top = `${mark.y + chart.over.offsetTop - 34}px`;
+  }
+
+  destroy() {
+    this.resizes.disconnect();
+    this.charts.forEach(chart => chart.destroy());
+  }
+}
+
+// With no pointer on the plot the legend names the latest values.
+function legend(chart) {
+  const rows = chart.data[0].length;
+  if (rows && (chart.cursor.left ?? -1) < 0) chart.setLegend({ idx: rows - 1 });
+}
+function line(label, stroke, width = 1.1, dash) {
+  return { label, stroke, width, dash, points: { show: false }, spanGaps: false, value: (_, v) => format.price(v) };
+}
+function timeLabel(seconds, step) {
+  if (step >= 86400) return format.day(seconds * 1e3);
+  const text = format.clock(seconds * 1e3);
+  return step >= 60 ? text.slice(0, 5) : text;
+}
+function padded(min, max, include) {
+  if (min == null) return [0, 1];
+  const low = include == null ? min : Math.min(min, include), high = include == null ? max : Math.max(max, include);
+  const room = (high - low || Math.abs(high) * 0.001 || 1) * 0.08;
+  return [low - room, high + room];
+}
+function trimmed(value, values) {
+  const step = Math.abs((values[1] ?? value) - (values[0] ?? value)) || 1;
+  return value.toLocaleString('en-US', { minimumFractionDigits: 0, maximumFractionDigits: Math.min(8, Math.max(2, Math.ceil(-Math.log10(step)))) });
+}

@@ -1,0 +1,1 @@
+"""The product beside its limits and its peers, in one run on one machine."""

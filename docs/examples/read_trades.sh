@@ -1,0 +1,7 @@
+#!/bin/sh
+# Prints trades with Kafka's console consumer: read_trades.sh BOOTSTRAP [PREFIX] [MORE OPTIONS OF THE CONSUMER...]
+set -eu
+bootstrap=$1 prefix=${2-}
+shift $(($# > 1 ? 2 : 1))
+exec "$(dirname "$0")/kafka_tool.sh" org.apache.kafka.tools.consumer.ConsoleConsumer \
+    --bootstrap-server "$bootstrap" --topic "${prefix}trades" --from-beginning --isolation-level read_committed "$@"

@@ -1,0 +1,203 @@
+"""Tasks by workers, failures, resumption, outputs, and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from agents.backtest.charts import Chosen
+from agents.backtest.collect import Outputs, collect
+from agents.backtest.controls import same_for_all
+from agents.backtest.errors import TasksFailed
+from agents.backtest.options import full_setting, parse_sweep, swept_settings
+from agents.backtest.report import Sweep, write_report
+from agents.backtest.running import Progress, prepare, run
+from agents.backtest.statistics import Drawdown, sharpe
+from agents.backtest.task import Plan, tasks_of
+from agents.strategy.settings import Settings
+from agents.stream.errors import BadConfiguration
+from schemas.records import Control
+from tests.backtest import market
+from tests.backtest.helpers import plan_of, write_quotes
+
+CONTROLS = same_for_all(market.SYMBOLS, Control(max_position_dollars=8_000))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_quotes(tmp_path / "data", market.quotes())
+    return tmp_path / "data"
+
+
+def planned(data: Path, work: Path, *settings: Settings, carry: bool = True) -> Plan:
+    return prepare(plan_of(data, work, CONTROLS, *settings, carry=carry), fresh=False)
+
+
+def trades_of(plan: Plan, file: Path) -> bytes:
+    collect(plan, Outputs(trades=file))
+    return file.read_bytes()
+
+
+def test_two_workers_give_what_one_process_gives(tmp_path: Path, data: Path) -> None:
+    here, there = planned(data, tmp_path / "here"), planned(data, tmp_path / "there")
+    run(here, 1)
+    run(there, 2)
+    assert trades_of(here, tmp_path / "a.parquet") == trades_of(there, tmp_path / "b.parquet")
+
+
+def test_finished_tasks_are_kept_and_another_plan_does_not_use_them(tmp_path: Path, data: Path) -> None:
+    plan = planned(data, tmp_path / "work")
+    run(plan, 1)
+    seen: list[Progress] = []
+    run(planned(data, tmp_path / "work"), 1, watch=lambda progress: seen.append(progress))
+    assert seen[-1].kept == seen[-1].total == len(tasks_of(plan))
+    other = planned(data, tmp_path / "work", Settings(band_sd=2.0))
+    assert not any(task.done for task in tasks_of(other))
+
+
+def test_a_failed_task_is_tried_again_and_named(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from agents.backtest import running
+
+    calls: list[str] = []
+    real = running.run_task
+
+    def failing(task: object) -> str:
+        calls.append(task.name)
+        if task.name.startswith("2013-11-29") or len(calls) == 1:
+            raise OSError("the disk is on strike")
+        return real(task)
+
+    monkeypatch.setattr(running, "run_task", failing)
+    plan = planned(data, tmp_path / "work")
+    with pytest.raises(TasksFailed, match=re.escape("2013-11-29 block 0: OSError: the disk is on strike")) as error:
+        run(plan, 1)
+    assert error.value.exit_status == 1
+    assert calls.count("2013-11-27 block 0") == 2
+    assert calls.count("2013-11-29 block 0") == 3
+    assert "2013-11-27 block 0 failed" in caplog.text
+    monkeypatch.setattr(running, "run_task", real)
+    run(plan, 1)
+    untouched = planned(data, tmp_path / "other")
+    run(untouched, 1)
+    assert trades_of(plan, tmp_path / "a.parquet") == trades_of(untouched, tmp_path / "b.parquet")
+
+
+def test_outputs_agree_with_each_other(tmp_path: Path, data: Path) -> None:
+    plan = planned(data, tmp_path / "work", Settings(band_sd=0.5, fee_bps=0.1))
+    run(plan, 1)
+    (summary,) = collect(plan, Outputs(folder=tmp_path / "out"))
+    tables = {path.stem: pq.read_table(path).to_pylist() for path in (tmp_path / "out").glob("*.parquet")}
+    assert set(tables) == {
+        *("trades", "executions", "days", "dates", "symbols", "positions", "pnl", "predictions", "totals")
+    }
+    totals = summary.totals()
+    assert totals["trades"] == len(tables["trades"]) > 100
+    assert totals["net_change"] == pytest.approx(sum(row["net"] for row in tables["pnl"]))
+    assert totals["fees_change"] == pytest.approx(sum(row["fee"] for row in tables["trades"]))
+    assert totals["turnover"] == pytest.approx(sum(row["shares"] * row["price"] for row in tables["trades"]))
+    assert sum(row["net_change"] for row in tables["dates"]) == pytest.approx(totals["net_change"])
+    assert summary.equity[-1] == pytest.approx(totals["net_change"])
+    # The oracle of the ledger: R + U is what the fills have gained up to the last mark.
+    marks = {row["symbol"]: row["mark"] for row in tables["pnl"]}
+    gained = sum(
+        (1 if t["side"] == "BUY" else -1) * t["shares"] * (marks[t["symbol"]] - t["price"]) for t in tables["trades"]
+    )
+    assert gained == pytest.approx(totals["net_change"] + totals["fees_change"], abs=1e-6)
+
+
+def test_the_report_is_one_file_that_loads_nothing(tmp_path: Path, data: Path) -> None:
+    sweep = Sweep({"band_sd": [0.5, 1.0], "tau_seconds": [30.0, 60.0]})
+    plan = planned(data, tmp_path / "work", *swept_settings(Settings(), sweep))
+    run(plan, 1)
+    write_report(tmp_path / "r.html", plan, sweep, collect(plan, Outputs()), [])
+    page = (tmp_path / "r.html").read_text()
+    assert "/*DATA*/" not in page and "/*UPLOT_JS*/" not in page
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
+    assert not re.search(r"fetch\(|XMLHttpRequest|@import|url\(", page)
+    shown = json.loads(re.search(r'type="application/json">(.*?)</script>', page, re.S)[1])
+    assert len(shown["results"]) == 4 and shown["charts"]
+    assert shown["results"][0]["totals"]["sharpe"] is None  # two days are too few
+    with pytest.raises(BadConfiguration, match="no quotes of this symbol"):
+        write_report(tmp_path / "r.html", plan, sweep, collect(plan, Outputs()), [Chosen.parse("ZZZ@2013-11-27")])
+
+
+def test_sharpe_needs_twenty_days() -> None:
+    assert sharpe([1.0] * 10 + [2.0] * 9) is None
+    assert sharpe([1.0] * 10 + [2.0] * 10) == pytest.approx(1.5 / 0.512989176 * 252**0.5)
+    assert sharpe([1.0] * 20) is None
+
+
+def test_drawdown_goes_on_over_pieces() -> None:
+    drawdown = Drawdown()
+    drawdown.take(np.array([1.0, 5.0]))
+    drawdown.take(np.array([4.0, -2.0, 3.0]))
+    assert drawdown.largest == -7.0
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("tau=60s", "tau_seconds=60"),
+        ("tau=2m", "tau_seconds=120"),
+        ("band=1.5", "band_sd=1.5"),
+        ("marks=off", "marks=off"),
+    ],
+)
+def test_short_names_and_units_of_settings(text: str, full: str) -> None:
+    assert full_setting(text) == full
+
+
+def test_a_sweep_takes_every_combination() -> None:
+    settings = swept_settings(Settings(), parse_sweep(["tau=30s,60s", "band=0.5,1,2"]))
+    assert [(one.tau_seconds, one.band_sd) for one in settings] == [
+        (tau, band) for tau in (30.0, 60.0) for band in (0.5, 1.0, 2.0)
+    ]
+    with pytest.raises(BadConfiguration, match="given twice"):
+        parse_sweep(["band=1,1.0"])
+
+
+def command(data: Path, home: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "agents.cli", "backtest", str(data), "--work", str(home), *more]
+
+
+def test_the_command_lists_runs_and_resumes(tmp_path: Path, data: Path) -> None:
+    environment = {**os.environ, "MM_HOME": str(tmp_path / "home")}
+    trades = tmp_path / "trades.parquet"
+
+    def call(*more: str) -> subprocess.CompletedProcess[str]:
+        arguments = command(data, tmp_path / "work", "--workers", "1", *more)
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=120, env=environment)
+
+    listed = call("--dry-run")
+    assert listed.returncode == 0 and "2 tasks (2 dates, 1 blocks of symbols)" in listed.stdout
+    assert not (tmp_path / "work").exists()
+    done = call("--from", "2013-11-27", "--to", "2013-11-29", "--trades", str(trades), "--set", "band=0.5")
+    assert done.returncode == 0, done.stderr
+    assert pq.read_table(trades).num_rows > 100
+    again = call("--from", "2013-11-27", "--to", "2013-11-29", "--trades", str(trades), "--set", "band=0.5")
+    assert "2 kept from before" in again.stderr
+    assert call("--set", "bandwidth=1").returncode == 2
+    assert call("--from", "2020-01-01").returncode == 2
+
+
+def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(tmp_path: Path, data: Path) -> None:
+    arguments = command(data, tmp_path / "work", "--workers", "1", "--trades", str(tmp_path / "t.parquet"))
+    running = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    assert "0 of 2 tasks" in running.stderr.readline()
+    running.send_signal(signal.SIGINT)
+    said = running.stderr.read()
+    assert running.wait(60) == 130, said
+    assert re.search(r"stopped: \d of 2 tasks are done and kept; the same command goes on from there", said)
+    assert subprocess.run(arguments, timeout=120, capture_output=True).returncode == 0

@@ -1,0 +1,295 @@
+"""What the board makes of records: histories, money, controls, machine; without Kafka or a browser."""
+
+import json
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.dashboard.board import Board
+from agents.dashboard.history import Columns, thinned
+from agents.dashboard.machine import Machine
+from agents.dashboard.settings import DashboardSettings
+from agents.dashboard.tables import LOG_ROWS
+from agents.stream.errors import BadConfiguration
+from schemas.records import Checkpoint, Control, Execution, Outcome, Pnl, Pred, Side, State, TickBidAsk
+
+NS = 1_000_000_000
+
+
+@dataclass
+class Record:
+    """A record as the reader hands it over."""
+
+    name: str
+    body: Any
+    at: int = 0
+    record_key: bytes | None = b"AAPL"
+
+    def topic(self) -> str:
+        return self.name
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def key(self) -> bytes | None:
+        return self.record_key
+
+    def value(self) -> bytes | None:
+        return None if self.body is None else msgspec.json.encode(self.body)
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self.at * 1000
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return [("mm_reason", b"malformed"), ("mm_topic", b"quotes"), ("mm_offset", b"7")]
+
+
+def execution(
+    ts: int, before: float, shares: float = 0, side: Side | None = None, mid: float = 100.0, **more: Any
+) -> Execution:
+    after = before + (shares if side is Side.BUY else -shares)
+    return Execution(
+        symbol=more.get("symbol", "AAPL"),
+        ts=ts * NS,
+        time="",
+        quote_ts=ts * NS,
+        outcome=Outcome.FILLED if shares else Outcome.NONE,
+        reason=None,
+        side=side,
+        shares=shares,
+        price=more.get("price", mid) if shares else None,
+        fee=more.get("fee", 0.0),
+        position_before=before,
+        position_after=after,
+        mid=mid,
+        control_version=more.get("version", 0),
+        trade_id=None,
+    )
+
+
+def pnl(
+    ts: int, net: float, shares: float = 0.0, average: float = 0.0, mark: float = 100.0, fees: float = 0.0, **more: Any
+) -> Pnl:
+    unrealised = shares * (mark - average)
+    return Pnl(
+        symbol=more.get("symbol", "AAPL"),
+        ts=ts * NS,
+        time="",
+        shares=shares,
+        average_cost=average,
+        realised=net - unrealised,
+        unrealised=unrealised,
+        fees=0.0,
+        net=net,
+        mark=mark,
+        mark_ts=ts * NS,
+        exposure=shares * mark,
+    )
+
+
+def pred(ts: int, **more: Any) -> Pred:
+    prices = {"bid": 99.0, "ask": 101.0, "mid": 100.0, "ema": 100.0, "sd": 1.0, "buy_below": 99.0, "sell_above": 101.0}
+    return Pred(symbol="AAPL", ts=ts * NS, warm=True, **{**prices, **more})
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board("", 900, 10)
+
+
+def frame(board: Board, *wanted: str) -> dict[str, Any]:
+    return {name: json.loads(value) for name, value in board.frame(wanted).items()}
+
+
+def test_frame_holds_only_what_changed_and_what_is_shown(board: Board) -> None:
+    board.apply([Record("preds", pred(1)), Record("pnl", pnl(1, 5.0))])
+    assert set(frame(board, "preds")) == {"preds"}
+    assert frame(board, "preds", "pnl") == {}
+    board.apply([Record("preds", pred(2)), Record("preds", pred(3))])
+    put = frame(board, "preds")["preds"]["put"]
+    assert [row[:3] for row in put] == [["AAPL", "AAPL", 3 * NS]]
+
+
+def test_log_keeps_its_newest_rows(board: Board) -> None:
+    board.apply([Record("executions", execution(i, 0), at=i) for i in range(LOG_ROWS + 5)])
+    rows = json.loads(board.snapshot("executions"))["all"]
+    assert len(rows) == LOG_ROWS
+    assert rows[-1][0] == f"0-{LOG_ROWS + 4}"
+
+
+def test_plot_frames_follow_their_snapshot_without_gap_or_overlap(board: Board) -> None:
+    board.apply([Record("preds", pred(ts)) for ts in range(5)])
+    snapshot = json.loads(board.snapshot("plot:AAPL"))["all"]["predictions"]
+    assert snapshot["columns"][0] == [0, 1, 2, 3, 4] and snapshot["next"] == 5
+    board.apply([Record("preds", pred(5))])
+    put = frame(board, "plot:AAPL")["plot:AAPL"]["put"]["predictions"]
+    assert put["first"] == 5 and put["columns"][0] == [5]
+    assert frame(board, "plot:AAPL") == {}
+
+
+def test_unknown_threshold_is_null(board: Board) -> None:
+    board.apply([Record("preds", pred(1, sd=None, buy_below=None, sell_above=None))])
+    columns = json.loads(board.snapshot("plot:AAPL"))["all"]["predictions"]["columns"]
+    assert columns[4] == [None] and columns[5] == [None]
+
+
+def test_rows_older_than_the_window_leave() -> None:
+    columns = Columns(2, 100.0)
+    for second in range(2_000):
+        columns.add((float(second), 0.0))
+    kept = columns.since(0)[0]
+    assert kept[-1] == 1_999 and kept[0] >= 1_999 - 100 - 256 and kept == sorted(kept)
+    assert columns.next == 2_000 and columns.first == 2_000 - len(kept)
+    assert columns.since(1_995)[0] == [1_995, 1_996, 1_997, 1_998, 1_999]
+
+
+def test_thinning_keeps_the_last_rows_whole() -> None:
+    rows = [list(map(float, range(10_000)))]
+    [shown] = thinned(rows, 1_000, 500)
+    assert len(shown) <= 1_001 and shown[-500:] == rows[0][-500:] and shown[0] == 0
+    assert thinned(rows, 20_000, 500) == rows
+
+
+def test_position_is_marked_to_the_latest_tick_not_to_the_last_decision(board: Board) -> None:
+    board.apply([Record("pnl", pnl(10, 100.0, shares=10, average=90.0, mark=100.0))])
+    tick = TickBidAsk(symbol="AAPL", ts=11 * NS, bid=104.0, bid_size=1.0, ask=106.0, ask_size=1.0)
+    board.apply([Record("ticks_bid_ask", tick)])
+    totals = board.money.totals()
+    assert totals["unrealised"] == 150.0 and totals["net"] == 150.0 and totals["exposure"] == 1_050.0
+    assert totals["marked_ts"] == 11 * NS
+    old = TickBidAsk(symbol="AAPL", ts=9 * NS, bid=1.0, bid_size=1.0, ask=1.0, ask_size=1.0)
+    board.apply([Record("ticks_bid_ask", old)])
+    assert board.money.totals()["unrealised"] == 150.0
+
+
+@pytest.mark.parametrize("pnl_first", [True, False])
+def test_equity_curve_is_the_sum_of_published_nets(board: Board, pnl_first: bool) -> None:
+    """Two symbols, random fills; only the newest pnl of each is known, as compaction leaves it."""
+    random.seed(5)
+    records, newest, nets = [], [], {}
+    for symbol in ("AAPL", "GOOG"):
+        position = cash = 0.0
+        for ts in range(10, 200, 10):
+            mid = 100 + random.uniform(-5, 5)
+            shares, side = random.choice([(0, None), (10, Side.BUY), (10, Side.SELL)])
+            more = {"symbol": symbol, "price": mid + 0.01, "fee": 0.1 if shares else 0.0}
+            records.append(Record("executions", execution(ts, position, shares, side, mid, **more), at=ts))
+            signed = shares if side is Side.BUY else -shares
+            position, cash = position + signed, cash - signed * (mid + 0.01) - more["fee"]
+            nets[ts] = nets.get(ts, 0.0) + cash + position * mid
+        newest.append(Record("pnl", pnl(ts, cash + position * mid, symbol=symbol), record_key=symbol.encode()))
+    board.apply([*newest, *records] if pnl_first else [*records, *newest])
+    net, curve = board.curve.before(), {}
+    for ts, change in board.curve.points():
+        net += change
+        curve[round(ts)] = net
+    assert curve == {ts: pytest.approx(value, abs=1e-9) for ts, value in nets.items()}
+
+
+def test_control_takes_effect_when_an_execution_names_its_version(board: Board) -> None:
+    board.apply([Record("executions", execution(10, 0, version=3))])
+    board.apply([Record("controls", Control(max_position_dollars=1.0), at=4)])
+    assert row_of(board)["effect"] is None
+    board.apply([Record("executions", execution(20, 0, version=4)), Record("executions", execution(30, 0, version=4))])
+    assert row_of(board)["effect"] == 20 * NS
+    board.apply([Record("controls", Control(max_position_dollars=2.0, state=State.HALTED), at=5)])
+    assert row_of(board)["effect"] is None and row_of(board)["state"] == "HALTED"
+    board.apply([Record("controls", {"max_position_dollars": -1}, at=6)])
+    assert row_of(board)["version"] == 5
+    board.apply([Record("controls", None, at=7)])
+    assert json.loads(board.snapshot("controls"))["all"] == []
+
+
+def test_control_older_than_what_is_known_is_in_force_since_an_unknown_time(board: Board) -> None:
+    board.apply([Record("controls", Control(max_position_dollars=1.0), at=4)])
+    board.apply([Record("executions", execution(20, 0, version=4), at=9)])
+    assert row_of(board)["effect"] == 0
+
+
+def row_of(board: Board) -> dict[str, Any]:
+    [row] = json.loads(board.snapshot("controls"))["all"]
+    return dict(zip((column.name for column in board.tables["controls"].layout.columns), row[1:], strict=True))
+
+
+def test_record_that_cannot_be_read_is_told_and_the_rest_goes_on(board: Board) -> None:
+    board.apply([Record("pnl", {"symbol": 5}), Record("preds", pred(1))])
+    assert len(board.tables["preds"]) == 1
+    board.machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
+    assert any("could not be read" in banner["text"] for banner in board.machine.state()["banners"])
+
+
+def test_dead_letter_shows_where_it_came_from_and_why(board: Board) -> None:
+    board.apply([Record("dead-letters", {"bid": "high"})])
+    [row] = json.loads(board.snapshot("dead-letters"))["all"]
+    assert row[2] == "malformed" and row[4] == "quotes" and row[6] == 7 and row[8] == '{"bid":"high"}'
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def checkpoint(role: str, offset: int, committed: int) -> Record:
+    body = Checkpoint(role=role, partition=0, offset=offset, time="", counters={"used": 1}, instance="0")
+    return Record("checkpoints", body, at=committed)
+
+
+def texts(machine: Machine) -> list[str]:
+    return [banner["text"] for banner in machine.state()["banners"]]
+
+
+def test_agent_is_down_when_it_lags_and_has_not_committed_for_a_while() -> None:
+    clock = Clock()
+    machine = Machine(clock)
+    machine.note_caught_up(True)
+    machine.on_checkpoint(checkpoint("signals", 5, 1_000))
+    machine.note_ends({"quotes": {0: 10}, "signals": {}, "executions": {}}, quoted=1_000.0)
+    assert texts(machine) == []
+    clock.now += 8
+    assert texts(machine) == ["The signals agent is down: 5 records wait, last commit 8 s ago."]
+    machine.on_checkpoint(checkpoint("signals", 10, 1_008))
+    assert texts(machine) == []
+
+
+def test_transaction_marker_at_the_end_is_no_lag() -> None:
+    machine = Machine(Clock())
+    machine.on_checkpoint(checkpoint("execution", 5, 1_000))
+    machine.note_ends({"quotes": {}, "signals": {0: 6}, "executions": {}})
+    assert next(agent for agent in machine.state()["agents"] if agent["role"] == "execution")["lag"] == 0
+
+
+def test_feed_is_silent_after_a_while_without_quotes() -> None:
+    clock = Clock()
+    machine = Machine(clock, silent_seconds=10)
+    machine.note_caught_up(True)
+    ends = {"quotes": {0: 0}, "signals": {}, "executions": {}}
+    machine.note_ends(ends, quoted=995.0)
+    assert texts(machine) == []
+    clock.now += 300
+    assert texts(machine) == ["The feed is silent: no quotes for 5 min."]
+    machine.note_ends({**ends, "quotes": {0: 1}})
+    assert not [text for text in texts(machine) if "silent" in text]
+
+
+def test_decision_age_is_unknown_when_event_time_is_not_the_present() -> None:
+    machine = Machine(Clock())
+    machine.on_decision(10 * NS, 999_500)
+    assert machine.state()["decision_age"] == pytest.approx(989.5)
+    machine = Machine(Clock())
+    machine.on_decision(-500_000 * NS, 999_500)
+    assert machine.state()["decision_age"] is None
+
+
+def test_settings_refuse_what_cannot_be() -> None:
+    with pytest.raises(BadConfiguration, match="--health"):
+        DashboardSettings(health=("localhost:9",))
+    with pytest.raises(BadConfiguration, match="port"):
+        DashboardSettings(port=70_000)

@@ -1,0 +1,148 @@
+"""The door: foreign pages, foreign names, passwords; tried on real sockets."""
+
+import asyncio
+import http.client
+import json
+import urllib.parse
+from collections.abc import Iterator
+
+import pytest
+import websockets
+from playwright.sync_api import Page, expect
+
+from agents.dashboard.settings import DashboardSettings
+from agents.stream.errors import BadConfiguration
+from tests.dashboard.serving import Served, served
+from tests.kafka import Kafka
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def open_door(kafka: Kafka) -> Iterator[Served]:
+    with served(kafka.bootstrap, "none-") as dashboard:
+        yield dashboard
+
+
+@pytest.fixture(scope="module")
+def locked_door(kafka: Kafka) -> Iterator[Served]:
+    with served(kafka.bootstrap, "none-", "--host=0.0.0.0", password=PASSWORD) as dashboard:
+        yield dashboard
+
+
+def ask(door: Served, method: str, path: str, body: str = "", **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=20)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body, named)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response
+
+
+def open_socket(door: Served, path: str, origin: str | None, **headers: str) -> str | None:
+    """What a WebSocket that is told of one channel gets first; None when it is refused."""
+
+    async def attempt() -> str | None:
+        address = f"ws://127.0.0.1:{door.port}{path}"
+        try:
+            async with websockets.connect(address, origin=origin, additional_headers=headers) as socket:
+                if path == "/live":
+                    await socket.send(json.dumps({"channels": ["machine"]}))
+                return str(await asyncio.wait_for(socket.recv(), 10))
+        except websockets.InvalidStatus as error:
+            assert error.response.status_code == 403
+            return None
+
+    return asyncio.run(attempt())
+
+
+def own_origin(door: Served) -> str:
+    return f"http://127.0.0.1:{door.port}"
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1", "null", None])
+@pytest.mark.parametrize("path", ["/live", "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"])
+def test_websocket_of_another_page_is_refused(open_door: Served, path: str, origin: str | None) -> None:
+    assert open_socket(open_door, path, origin) is None
+
+
+def test_websocket_of_the_page_itself_is_served(open_door: Served) -> None:
+    assert "machine" in json.loads(open_socket(open_door, "/live", own_origin(open_door)) or "{}")
+
+
+def test_request_that_names_another_origin_is_refused(open_door: Served) -> None:
+    assert ask(open_door, "GET", "/", Origin="http://evil.example").status == 403
+    assert ask(open_door, "GET", "/", Origin=own_origin(open_door)).status == 200
+
+
+def test_without_a_password_no_foreign_name_of_the_address_is_served(open_door: Served) -> None:
+    """A page of evil.example that resolves to 127.0.0.1 has an origin that fits its host."""
+    host = f"evil.example:{open_door.port}"
+    assert ask(open_door, "GET", "/", Host=host, Origin=f"http://{host}").status == 403
+
+
+def test_page_cannot_be_framed_and_loads_from_itself_only(open_door: Served) -> None:
+    answer = ask(open_door, "GET", "/")
+    assert answer.getheader("x-frame-options") == "DENY"
+    assert "default-src 'self'" in (answer.getheader("content-security-policy") or "")
+
+
+def test_data_socket_takes_no_edits(open_door: Served) -> None:
+    async def attempt() -> int:
+        address = f"ws://127.0.0.1:{open_door.port}/live"
+        async with websockets.connect(address, origin=own_origin(open_door)) as socket:
+            await socket.send(json.dumps({"edit": {"symbol": "AAPL", "lot_shares": 1}}))
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                while True:
+                    await asyncio.wait_for(socket.recv(), 10)
+            return closed.value.rcvd.code if closed.value.rcvd else 0
+
+    assert asyncio.run(attempt()) == 1003
+
+
+def test_other_addresses_need_a_password() -> None:
+    with pytest.raises(BadConfiguration, match="MM_DASHBOARD_PASSWORD"):
+        DashboardSettings(host="0.0.0.0")
+    with pytest.raises(BadConfiguration, match="MM_DASHBOARD_PASSWORD"):
+        DashboardSettings(host="192.0.2.1", password="")
+    assert DashboardSettings(host="0.0.0.0", password=PASSWORD).host == "0.0.0.0"
+
+
+def test_nothing_is_served_before_the_login(locked_door: Served) -> None:
+    assert ask(locked_door, "GET", "/").status == 303
+    assert ask(locked_door, "GET", "/assets/web/style.css").status == 401
+    assert ask(locked_door, "GET", "/_nicegui_ws/socket.io/?EIO=4&transport=polling").status == 401
+    assert open_socket(locked_door, "/live", own_origin(locked_door)) is None
+
+
+def test_wrong_password_is_refused_and_gives_no_cookie(locked_door: Served) -> None:
+    answer = ask(locked_door, "POST", "/login", "password=guess", Origin=own_origin(locked_door))
+    assert answer.status == 401
+    assert answer.getheader("set-cookie") is None
+
+
+def test_login_gives_a_cookie_that_scripts_and_other_sites_cannot_use(locked_door: Served) -> None:
+    form = urllib.parse.urlencode({"password": PASSWORD})
+    answer = ask(locked_door, "POST", "/login", form, Origin=own_origin(locked_door))
+    cookie = answer.getheader("set-cookie") or ""
+    assert answer.status == 303
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    session = cookie.split(";")[0]
+    assert ask(locked_door, "GET", "/", Cookie=session).status == 200
+    assert open_socket(locked_door, "/live", own_origin(locked_door), Cookie=session) is not None
+    assert open_socket(locked_door, "/live", "http://evil.example", Cookie=session) is None
+    assert ask(locked_door, "POST", "/logout", Cookie=session, Origin=own_origin(locked_door)).status == 303
+    assert ask(locked_door, "GET", "/", Cookie=session).status == 303
+
+
+def test_person_logs_in_and_out(page: Page, locked_door: Served) -> None:
+    page.goto(locked_door.url)
+    page.get_by_label("Password").fill("guess")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("not the password")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#status")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Password")).to_be_visible()

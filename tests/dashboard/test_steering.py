@@ -1,0 +1,163 @@
+"""Controls edited on the page, on the real pipeline: what is sent is what the agents then do."""
+
+from typing import Any
+
+import orjson
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from schemas.records import Control
+from tests.dashboard.desk import SYMBOLS, Desk
+from tests.dashboard.pages import cell, edit, open_page
+from tests.dashboard.serving import Served, served
+from tests.integration.pipeline import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _usual_controls(desk: Desk) -> None:
+    """Each test begins with the desk's usual controls."""
+    desk.pipeline.control("*", None)
+    for symbol in SYMBOLS:
+        desk.pipeline.control(symbol, Control(max_position_dollars=20_000, lot_shares=50))
+
+
+def newest(desk: Desk, symbol: str) -> dict[str, Any]:
+    return [e for e in desk.pipeline.records("executions") if e["symbol"] == symbol][-1]
+
+
+def states(desk: Desk) -> set[str]:
+    return {desk.pipeline.table("orders")[symbol]["state"] for symbol in SYMBOLS}
+
+
+def controls(desk: Desk) -> dict[str, dict[str, Any]]:
+    values = {m.key().decode(): m.value() for m in desk.pipeline.messages("controls")}
+    return {key: orjson.loads(value) for key, value in values.items() if value is not None}
+
+
+def control(desk: Desk, symbol: str) -> dict[str, Any]:
+    return controls(desk)[symbol]
+
+
+def test_edited_control_changes_the_next_executions_and_says_since_when(
+    page: Page, desk: Desk, dashboard: Served
+) -> None:
+    open_page(page, dashboard.url, tab="controls")
+    expect(cell(page, "controls", "AAPL", "lot_shares")).to_have_text("50")
+    edit(page, "AAPL", "lot_shares", "7")
+    expect(page.locator(".q-notification", has_text="AAPL: sent as version")).to_contain_text(
+        "holds from the next decision"
+    )
+    version = [m.offset() for m in desk.pipeline.messages("controls")][-1]
+    assert control(desk, "AAPL")["lot_shares"] == 7
+    expect(cell(page, "controls", "AAPL", "effect")).to_contain_text("since", timeout=15_000)
+
+    def filled() -> list[dict[str, Any]]:
+        executions = desk.pipeline.records("executions")
+        return [e for e in executions if e["symbol"] == "AAPL" and e["control_version"] == version and e["shares"]]
+
+    wait_until(filled, "fills under the new control")
+    assert all(e["shares"] <= 7 for e in filled())
+
+
+def test_edit_keeps_what_others_changed_meanwhile(page: Page, desk: Desk, dashboard: Served) -> None:
+    open_page(page, dashboard.url, tab="controls")
+    expect(cell(page, "controls", "GOOG", "lot_shares")).to_have_text("50")
+    target = cell(page, "controls", "GOOG", "lot_shares")
+    target.dblclick()
+    target.locator("input").fill("9")
+    desk.pipeline.control("GOOG", Control(max_position_dollars=12_345, lot_shares=50))
+    page.wait_for_timeout(1_000)
+    target.locator("input").press("Enter")
+    wait_until(lambda: control(desk, "GOOG")["lot_shares"] == 9, "the edit to be written")
+    assert control(desk, "GOOG")["max_position_dollars"] == 12_345
+
+
+def test_refused_edit_is_rolled_back_with_the_reason(page: Page, desk: Desk, dashboard: Served) -> None:
+    open_page(page, dashboard.url, tab="controls")
+    expect(cell(page, "controls", "BAC", "max_position_dollars")).to_have_text("20,000.00")
+    before = control(desk, "BAC")
+    for wrong in ("-5", "plenty"):
+        edit(page, "BAC", "max_position_dollars", wrong)
+        expect(page.locator(".q-notification", has_text="Refused: BAC").last).to_contain_text("max_position_dollars")
+        expect(cell(page, "controls", "BAC", "max_position_dollars")).to_have_text("20,000.00")
+    assert control(desk, "BAC") == before
+
+
+def test_state_is_chosen_and_a_flag_is_ticked(page: Page, desk: Desk, dashboard: Served) -> None:
+    open_page(page, dashboard.url, tab="controls")
+    cell(page, "controls", "BAC", "allow_short").locator("input").click()
+    wait_until(lambda: control(desk, "BAC")["allow_short"] is False, "the flag to be written")
+    target = cell(page, "controls", "BAC", "state")
+    target.dblclick()
+    target.locator("select").select_option("REDUCING")
+    wait_until(lambda: control(desk, "BAC")["state"] == "REDUCING", "the state to be written")
+    target.press("Enter")
+    page.keyboard.type("HALTED")
+    page.keyboard.press("Enter")
+    wait_until(lambda: control(desk, "BAC")["state"] == "HALTED", "the state to be written by keys")
+    assert control(desk, "BAC")["allow_short"] is False
+
+
+def test_edit_shows_on_another_open_page(context: BrowserContext, desk: Desk, dashboard: Served) -> None:
+    one, two = context.new_page(), context.new_page()
+    for page in (one, two):
+        open_page(page, dashboard.url, tab="controls")
+    edit(one, "AAPL", "lot_shares", "11")
+    expect(cell(two, "controls", "AAPL", "lot_shares")).to_have_text("11")
+
+
+def test_symbol_is_added_trades_and_is_removed(page: Page, desk: Desk, dashboard: Served) -> None:
+    desk.symbols.append("TEST")
+    open_page(page, dashboard.url, tab="controls")
+    page.get_by_label("Symbol to add").fill("TEST")
+    page.get_by_role("button", name="Add symbol").click()
+    row = page.locator("[data-table='controls'] .ag-row[row-id='TEST']").first
+    expect(row).to_be_visible()
+    expect(cell(page, "controls", "TEST", "effect")).to_contain_text("since", timeout=30_000)
+    page.get_by_label("Symbol to add").fill("TEST")
+    page.get_by_role("button", name="Add symbol").click()
+    expect(page.locator(".q-notification", has_text="TEST is there already")).to_be_visible()
+    row.locator("input[type=checkbox]").first.click()
+    page.get_by_role("button", name="Remove selected").click()
+    expect(page.locator("[data-table='controls'] .ag-row[row-id='TEST']")).to_have_count(0)
+    wait_until(lambda: newest(desk, "TEST")["reason"] == "REMOVED", "the symbol's last execution")
+    desk.symbols.remove("TEST")
+
+
+def test_name_that_is_no_symbol_is_refused(page: Page, desk: Desk, dashboard: Served) -> None:
+    open_page(page, dashboard.url, tab="controls")
+    page.get_by_label("Symbol to add").fill("no spaces")
+    page.get_by_role("button", name="Add symbol").click()
+    expect(page.locator(".q-notification", has_text="Refused")).to_contain_text("printable ASCII")
+    assert "no spaces" not in controls(desk)
+
+
+def test_halt_all_asks_first_then_halts_until_resumed(page: Page, desk: Desk, dashboard: Served) -> None:
+    open_page(page, dashboard.url, tab="controls")
+    page.get_by_role("button", name="Halt all").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".mm-dialog")).to_have_count(0)
+    assert "*" not in controls(desk)
+    page.get_by_role("button", name="Halt all").click()
+    page.locator(".mm-dialog").get_by_role("button", name="Halt all").click()
+    expect(cell(page, "controls", "*", "state")).to_have_text("HALTED")
+    expect(cell(page, "controls", "*", "effect")).to_contain_text("since", timeout=15_000)
+    expect(page.locator(".mm-banners")).to_contain_text("HALTED")
+    wait_until(lambda: states(desk) == {"HALTED"}, "every order to be halted")
+    page.get_by_role("button", name="Resume all").click()
+    expect(page.get_by_role("button", name="Halt all")).to_be_visible()
+    wait_until(lambda: states(desk) == {"ACTIVE"}, "every order to be active")
+
+
+def test_read_only_page_offers_no_change_and_refuses_one(page: Page, desk: Desk) -> None:
+    before = controls(desk)
+    with served(desk.pipeline.bootstrap, desk.pipeline.prefix, "--read-only") as dashboard:
+        open_page(page, dashboard.url, tab="controls")
+        expect(page.locator("[data-table='controls'] .ag-row[row-id='AAPL']").first).to_be_visible()
+        expect(page.get_by_text("read-only")).to_be_visible()
+        for name in ("Halt all", "Add symbol", "Remove selected"):
+            expect(page.get_by_role("button", name=name)).to_have_count(0)
+        cell(page, "controls", "AAPL", "lot_shares").dblclick()
+        expect(cell(page, "controls", "AAPL", "lot_shares").locator("input")).to_have_count(0)
+        page.close()
+    assert controls(desk) == before

@@ -1,0 +1,97 @@
+"""What the page says when broker, feed or an agent is away, and that it comes back by itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from deploy.broker import Broker, free_port
+from tests.dashboard.desk import running_desk
+from tests.dashboard.pages import open_page, plot_data
+from tests.dashboard.serving import served
+from tests.integration.pipeline import wait_until
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Broker:
+    return Broker(tmp_path / "broker", port=free_port())
+
+
+def test_page_survives_a_broker_restart(page: Page, broker: Broker, prefix: str) -> None:
+    with (
+        broker,
+        running_desk(broker.bootstrap, prefix, past_seconds=60) as desk,
+        served(broker.bootstrap, prefix) as dashboard,
+    ):
+        open_page(page, dashboard.url, symbol="AAPL")
+        wait_until(lambda: len(plot_data(page)["predictions"][0]) > 30, "the plot")
+        broker.stop()
+        expect(page.locator(".mm-banners")).to_contain_text("The broker is away", timeout=30_000)
+        last = plot_data(page)["predictions"][0][-1]
+        broker.start()
+        expect(page.locator(".mm-banners")).not_to_contain_text("The broker is away", timeout=30_000)
+        wait_until(lambda: plot_data(page)["predictions"][0][-1] > last + 2, "new rows after the restart")
+        desk.silence()
+        wait_until(lambda: same_as_topic(page, desk), "the page to have every record")
+        page.close()
+
+
+def same_as_topic(page: Page, desk) -> bool:
+    page.wait_for_timeout(500)
+    expected = [p["ts"] / 1e9 for p in desk.pipeline.records("preds") if p["symbol"] == "AAPL"]
+    return plot_data(page)["predictions"][0] == expected
+
+
+def test_page_tells_of_a_silent_feed_and_of_an_agent_that_is_down(page: Page, kafka, prefix: str) -> None:
+    with (
+        running_desk(kafka.bootstrap, prefix, past_seconds=20) as desk,
+        served(kafka.bootstrap, prefix, "--health", "http://127.0.0.1:9") as dashboard,
+    ):
+        open_banners = page.locator(".mm-banners")
+        page.goto(dashboard.url)
+        expect(open_banners).to_contain_text("http://127.0.0.1:9 is not ready", timeout=30_000)
+        portfolio = next(running for running in desk.pipeline.running if "portfolio" in running.thread.name)
+        portfolio.stop()
+        desk.pipeline.running.remove(portfolio)
+        expect(open_banners).to_contain_text("The portfolio agent is down", timeout=40_000)
+        desk.silence()
+        expect(open_banners).to_contain_text("The feed is silent: no quotes for", timeout=40_000)
+        desk.pipeline.start("portfolio")
+        expect(open_banners).not_to_contain_text("The portfolio agent is down", timeout=40_000)
+        page.close()
+
+
+def test_dead_letter_shows_with_its_reason(page: Page, kafka, prefix: str) -> None:
+    with running_desk(kafka.bootstrap, prefix, past_seconds=20) as desk, served(kafka.bootstrap, prefix) as dashboard:
+        desk.pipeline.publish("quotes", [(0, b"AAPL", json.dumps({"symbol": "AAPL", "bid": "high"}).encode())])
+        page.goto(f"{dashboard.url}/?tab=machine")
+        rows = page.locator("[data-table='dead-letters'] .ag-row")
+        expect(rows).to_have_count(1, timeout=30_000)
+        expect(rows.first).to_contain_text("signals-0")
+        expect(rows.first).to_contain_text("bid")
+        expect(page.locator("[data-role=signals]")).to_contain_text("running")
+        page.close()
+
+
+def test_page_comes_back_when_the_dashboard_was_started_again(page: Page, kafka, prefix: str) -> None:
+    with running_desk(kafka.bootstrap, prefix, past_seconds=20):
+        with served(kafka.bootstrap, prefix) as dashboard:
+            open_page(page, dashboard.url, symbol="BAC", tab="orders")
+            port = dashboard.port
+        expect(page.locator(".mm-banners")).to_contain_text("server is away")
+        with served(kafka.bootstrap, prefix, port=port):
+            expect(page.locator("#status")).to_have_attribute("data-state", "live", timeout=30_000)
+            expect(page.locator("[data-table='orders'] .ag-row[row-id='BAC']").first).to_be_visible(timeout=30_000)
+            expect(page.locator(".mm-panel h2 b").first).to_have_text("BAC")
+            page.close()
+
+
+def test_dashboard_waits_for_topics_that_are_not_there_yet(page: Page, kafka, prefix: str) -> None:
+    with served(kafka.bootstrap, prefix) as dashboard:
+        page.goto(dashboard.url)
+        expect(page.locator(".mm-banners")).to_contain_text("missing topics", timeout=30_000)
+        with running_desk(kafka.bootstrap, prefix, past_seconds=20):
+            expect(page.locator("[data-table='controls'] .ag-row[row-id='AAPL']").first).to_be_visible(timeout=30_000)
+            expect(page.locator(".mm-banners")).not_to_contain_text("missing topics", timeout=30_000)
+            page.close()

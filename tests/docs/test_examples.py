@@ -1,0 +1,137 @@
+"""The examples run as they are: other programs read trades, change controls, send quotes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agents.operator import read_controls
+from deploy.java import find_java
+from deploy.kafka_jars import cache_folder, fetch, pinned_jars
+from schemas.partitioning import partition_of
+from schemas.records import Control, State
+from schemas.topics import QUOTES
+from tests.integration import market
+from tests.integration.pipeline import Pipeline
+from tests.kafka import Kafka
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+SECONDS = 60.0
+
+
+@pytest.fixture
+def desk(kafka: Kafka, prefix: str) -> Iterator[Pipeline]:
+    """A desk with topics and nothing in them."""
+    made = Pipeline(kafka.bootstrap, prefix)
+    made.create_topics()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def traded(desk: Pipeline) -> Pipeline:
+    """A desk that has traded."""
+    for symbol in market.SYMBOLS:
+        desk.control(symbol, Control(max_position_dollars=50_000))
+    desk.quotes(market.quotes())
+    desk.start_all()
+    desk.wait_until_drained()
+    return desk
+
+
+@pytest.fixture(scope="session")
+def jars() -> Path:
+    """The folder of Kafka's jars, which only the embedded broker would have fetched."""
+    fetch(pinned_jars(), cache_folder())
+    return cache_folder()
+
+
+def first_lines(command: list[str], count: int, environment: dict[str, str] | None = None) -> list[dict]:
+    """The first lines of a program that goes on for ever."""
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
+    try:
+        assert program.stdout is not None
+        return [json.loads(program.stdout.readline()) for _ in range(count)]
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def by_id(trades: list[dict]) -> list[dict]:
+    return sorted(trades, key=lambda trade: trade["id"])
+
+
+def shell(jars: Path) -> dict[str, str]:
+    return {"JAVA": find_java(), "KAFKA_JARS": str(jars)}
+
+
+@pytest.fixture
+def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Pipeline], tuple[list[str], dict[str, str]]]:
+    """The command that reads a desk's trades, and its environment, in one of the languages."""
+
+    def python(desk: Pipeline) -> tuple[list[str], dict[str, str]]:
+        return [sys.executable, str(EXAMPLES / "read_trades.py"), desk.bootstrap, desk.prefix], {}
+
+    def console(desk: Pipeline) -> tuple[list[str], dict[str, str]]:
+        folder = request.getfixturevalue("jars")
+        return [str(EXAMPLES / "read_trades.sh"), desk.bootstrap, desk.prefix], shell(folder)
+
+    def java(desk: Pipeline) -> tuple[list[str], dict[str, str]]:
+        compiler = shutil.which("javac")
+        if compiler is None:
+            pytest.skip("no javac on this machine")
+        path = f"{request.getfixturevalue('jars')}/*"
+        source = EXAMPLES / "ReadTrades.java"
+        subprocess.run([compiler, "--release", "17", "-cp", path, "-d", tmp_path, source], check=True)
+        return [find_java(), "-cp", f"{path}:{tmp_path}", "ReadTrades", desk.bootstrap, desk.prefix], {}
+
+    return {"python": python, "shell": console, "java": java}[request.param]
+
+
+@pytest.mark.parametrize("reader", ["python", "shell", "java"], indirect=True)
+def test_trades_are_read(traded: Pipeline, reader: Callable[..., tuple[list[str], dict[str, str]]]) -> None:
+    wanted = traded.trades()
+    assert wanted
+    command, environment = reader(traded)
+    assert by_id(first_lines(command, len(wanted), environment)) == by_id(wanted)
+
+
+def test_a_control_is_written_from_python(desk: Pipeline) -> None:
+    program = [sys.executable, str(EXAMPLES / "write_control.py"), desk.bootstrap]
+    for rest in (["AAPL", "20000", "REDUCING", desk.prefix], ["GOOG", "500", "ACTIVE", desk.prefix]):
+        subprocess.run([*program, *rest], check=True, timeout=SECONDS)
+    held = read_controls(desk.config)
+    assert held["AAPL"].control == Control(max_position_dollars=20_000, state=State.REDUCING)
+    assert held["GOOG"].control == Control(max_position_dollars=500)
+
+
+def test_a_control_is_written_and_removed_from_the_shell(desk: Pipeline, jars: Path) -> None:
+    def write(value: str) -> None:
+        command = [EXAMPLES / "write_control.sh", desk.bootstrap, "AAPL", value, desk.prefix]
+        subprocess.run(command, check=True, timeout=SECONDS, env={**os.environ, **shell(jars)})
+
+    write('{"max_position_dollars": 20000, "state": "REDUCING"}')
+    held = read_controls(desk.config)
+    assert held["AAPL"].control == Control(max_position_dollars=20_000, state=State.REDUCING)
+    write("null")
+    assert read_controls(desk.config) == {}
+
+
+def test_quotes_of_ones_own_are_used(desk: Pipeline) -> None:
+    lines = "".join(f"{symbol},187.10,300,187.12,200\n" for symbol in market.SYMBOLS)
+    program = [sys.executable, EXAMPLES / "write_quotes.py", desk.bootstrap, desk.prefix]
+    subprocess.run(program, input=lines, text=True, check=True, timeout=SECONDS)
+    for message in desk.messages(QUOTES.name):
+        if message.key() is not None:
+            assert message.partition() == partition_of(message.key().decode(), desk.partitions)
+    desk.start_all()
+    desk.wait_until_drained()
+    counters = desk.counters("signals")
+    assert counters["used"] == len(market.SYMBOLS)
+    assert counters["clock"] == 2 * desk.partitions  # the second's, and the end's
+    assert counters["dead_lettered"] == counters["late"] == 0

@@ -1,0 +1,105 @@
+"""What the pages say of commands, settings, statuses, metrics and files is what the code says."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+
+from agents.cli import app
+from agents.strategy.settings import Settings
+from agents.stream import errors
+from agents.stream.metrics import Metrics
+from schemas.topics import TOPICS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def rows(text: str, heading: str, header: str) -> list[list[str]]:
+    """Cells of the table that follows a heading and begins with a header, without backticks."""
+    _, _, section = text.partition(f"\n## {heading}\n")
+    _, _, table = section.partition(f"\n| {header}")
+    lines = table.splitlines()[2:]
+    body = lines[: next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))]
+    assert body, f"no table {header} under {heading}"
+    return [[cell.strip().strip("`") for cell in line.strip()[1:-1].split("|")] for line in body]
+
+
+def commands(command: Any, path: str) -> Iterator[str]:
+    for name, child in command.commands.items():
+        if hasattr(child, "commands"):
+            yield from commands(child, f"{path} {name}")
+        else:
+            yield f"{path} {name}"
+
+
+def shown(value: object) -> str:
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def test_the_readme_lists_every_command_once() -> None:
+    listed = [row[0] for row in rows(README, "Commands", "command")]
+    assert sorted(listed) == sorted(commands(typer.main.get_command(app), "mm"))
+
+
+def test_the_readme_lists_every_setting_with_its_defaults() -> None:
+    listed = [tuple(row[:3]) for row in rows(README, "Settings", "name")]
+    names = [field.name for field in msgspec.structs.fields(Settings)]
+    ours, original = Settings(), Settings.original()
+    assert listed == [(name, shown(getattr(ours, name)), shown(getattr(original, name))) for name in names]
+
+
+def test_operations_lists_every_exit_status_of_an_agent() -> None:
+    listed = {(row[0], row[1]) for row in rows(OPERATIONS, "Exit statuses", "status") if row[1]}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__]
+    own = {(str(kind.exit_status), kind.__name__) for kind in kinds if "exit_status" in vars(kind)}
+    assert listed == {*own, (str(errors.STUCK_EXIT_STATUS), "STUCK_EXIT_STATUS")}
+
+
+def test_operations_tells_which_statuses_a_supervisor_gives_up_on() -> None:
+    from agents.supervisor import GIVES_UP_ON
+
+    listed = {int(row[0]) for row in rows(OPERATIONS, "Exit statuses", "status") if row[3] == "no"}
+    assert listed == GIVES_UP_ON
+
+
+def test_operations_lists_every_metric() -> None:
+    families = Metrics("signals", "0", lambda: [(0, {"used": 1})]).registry.collect()
+    found = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    assert {row[0] for row in rows(OPERATIONS, "Metrics", "name")} == found
+
+
+def test_operations_tells_the_retention_of_every_topic() -> None:
+    kept = {name.strip("` "): row[1] for row in rows(OPERATIONS, "Retention", "topic") for name in row[0].split(",")}
+    assert kept.keys() == TOPICS.keys()
+    for name, topic in TOPICS.items():
+        hours = int(topic.settings.get("retention.ms", 0)) // 3_600_000
+        wanted = "compacted" if topic.compacted else {24: "24 hours", 168: "7 days"}.get(hours, "for ever")
+        assert wanted in kept[name], name
+
+
+def test_what_error_messages_refer_to_is_there() -> None:
+    sources = [path.read_text() for folder in ("agents", "deploy") for path in (ROOT / folder).rglob("*.py")]
+    referred = {part.lower() for text in sources for part in re.findall(r"docs/operations\.md, ([a-z ]+)", text)}
+    assert {"torn state", "lost input"} <= referred
+    assert referred <= {heading.lower() for heading in re.findall(r"^## (.+)$", OPERATIONS, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = target.partition("#")
+        there = page.parent / name if name else page
+        assert there.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", there.read_text(), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, target
