@@ -16,7 +16,7 @@ from agents.strategy.settings import Settings
 from agents.stream.agent import Context, Outputs
 from agents.stream.batch import Batch
 from agents.stream.transaction import Headers
-from schemas.events import headers
+from schemas.events import decision_id, headers
 from schemas.records import UNITS_PER_SHARE, Execution, Order, Outcome, Position, Signal, Trade
 from schemas.topics import EXECUTIONS, ORDERS, POSITIONS, SIGNALS, TRADES
 
@@ -140,7 +140,7 @@ class ExecutionTask:
             control_version=control.version if control else None,
             trade_id=trade_id,
         )
-        event_id = f"{symbol}-{ts}" if signal.reason != "END" else f"{symbol}-{ts}-END"
+        event_id = decision_id(symbol, ts, signal.reason)
         out.send(EXECUTIONS, symbol, _encode(execution), headers("execution", ExecutionAgent.role, event_id, time))
         if trade_id is not None and side is not None and control is not None:
             trade = Trade(

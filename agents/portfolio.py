@@ -11,7 +11,7 @@ import numpy as np
 from agents.strategy.ledger import LEDGER, apply_fill, net, units_of, unrealised
 from agents.stream.agent import Context, Outputs
 from agents.stream.batch import Batch
-from schemas.events import headers
+from schemas.events import decision_id, headers
 from schemas.records import UNITS_PER_SHARE, Execution, Pnl, Side
 from schemas.topics import EXECUTIONS, PNL
 
@@ -77,7 +77,7 @@ class PortfolioTask:
                 continue
             self._executions += 1
             pnl = self._book(execution)
-            event_id = f"{pnl.symbol}-{pnl.ts}"
+            event_id = decision_id(pnl.symbol, pnl.ts, execution.reason)
             out.send(PNL, pnl.symbol, _encode(pnl), headers("pnl", PortfolioAgent.role, event_id, pnl.time))
 
     def _ledger(self, symbol: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from agents.stream.agent import Context, Outputs
 from agents.stream.batch import Batch
 from schemas.columns import SKIP
 from schemas.decoding import QuoteDecoder
-from schemas.events import CONTENT_TYPE_ONLY, headers
+from schemas.events import CONTENT_TYPE_ONLY, decision_id, headers
 from schemas.partitioning import partition_of
 from schemas.records import EVERY_SYMBOL, Pred, Signal, SignalReason, State, TickBidAsk, Verdict
 from schemas.times import rfc3339
@@ -94,6 +94,7 @@ class SignalsTask:
     def load(self, table: Mapping[bytes, bytes], progress: Any, counters: Mapping[str, int]) -> None:
         """Take up the stored state."""
         index, desk, book = self._decoder.index, self._desk, self._controls.book
+        schedules: dict[str, Schedule] = {}
         for key in sorted(table, key=int):
             block = msgspec.msgpack.decode(table[key], type=Block)
             first = len(index)
@@ -101,8 +102,11 @@ class SignalsTask:
                 index.add(symbol)
             desk.grow(len(index))
             desk.rows[first : len(index)] = np.frombuffer(block.rows, grid.ROW)
-            for symbol, schedule in block.schedules.items():
-                book.merge(symbol, schedule)
+            schedules |= block.schedules
+        desk.touched[:] = False
+        # Also what the book knows and the table does not: it may have moved on in a transaction that was aborted.
+        for symbol in sorted({*schedules, *filter(self._accepts, book.symbols)}):
+            book.merge(symbol, schedules.get(symbol, Schedule()))
         desk.counts[:] = [counters.get(name, 0) for name in grid.COUNTERS]
         if progress is not None:
             stored = msgspec.convert(progress, Progress)
@@ -239,7 +243,7 @@ class SignalsTask:
             control=control,
             settings=self._settings_hash,
         )
-        event_id = f"{symbol}-{ts}" if reason is not SignalReason.END else f"{symbol}-{ts}-END"
+        event_id = decision_id(symbol, ts, reason)
         out.send(SIGNALS, symbol, _encode(signal), headers("signal", SignalsAgent.role, event_id, time))
 
     def _publish_mark(self, symbol: str, event: tuple[Any, ...], out: Outputs) -> None:

@@ -7,6 +7,11 @@ CONTENT_TYPE_ONLY = [CONTENT_TYPE]
 """Headers of the topics with very many records."""
 
 
+def decision_id(symbol: str, ts: int, reason: str | None) -> str:
+    """Id of what belongs to one decision; the last one of a feed may share its ts with a decision of the grid."""
+    return f"{symbol}-{ts}-END" if reason == "END" else f"{symbol}-{ts}"
+
+
 def headers(kind: str, source: str, event_id: str, time: str) -> list[tuple[str, bytes]]:
     """Headers of one record. kind: the record's name; source: the role; time: RFC 3339, the event time."""
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +48,7 @@ def decode_frame(value: bytes) -> list[tuple[list[str], np.ndarray, np.ndarray, 
     Raises `FrameError` for anything that is no whole frame of quotes.
     """
     try:
+        _refuse_compression(value)
         source = pa.BufferReader(value)
         with pa.ipc.open_stream(source) as reader:
             if not value.endswith(_END_OF_STREAM):
@@ -55,11 +57,64 @@ def decode_frame(value: bytes) -> list[tuple[list[str], np.ndarray, np.ndarray, 
         if source.tell() != len(value):
             raise FrameError(f"{len(value) - source.tell()} bytes stand behind the end of the frame")
         return batches
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, struct.error) as error:
         raise FrameError(f"not an Arrow IPC stream: {error}") from error
 
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+
+_MESSAGE_START = struct.Struct("<Ii")
+_RECORD_BATCH, _DICTIONARY_BATCH = 3, 2  # MessageHeader in Arrow's Message.fbs
+
+
+def _refuse_compression(value: bytes) -> None:
+    """Refuse compressed bodies before they are read: a few kilobytes of them can unpack to gigabytes."""
+    at = 0
+    while at + _MESSAGE_START.size <= len(value):
+        mark, length = _MESSAGE_START.unpack_from(value, at)
+        if mark != 0xFFFFFFFF or length <= 0:
+            return
+        metadata = value[at + _MESSAGE_START.size : at + _MESSAGE_START.size + length]
+        message = _Table.root(metadata)
+        header = message.table(2)
+        kind = message.number("<B", 1)
+        if header is not None and kind == _DICTIONARY_BATCH:
+            header = header.table(1)
+        if header is not None and kind in (_RECORD_BATCH, _DICTIONARY_BATCH) and header.place(3):
+            raise FrameError("compressed frames are not taken: compress on the topic instead (compression.type)")
+        body = message.number("<q", 3)
+        if body < 0:
+            return
+        at += _MESSAGE_START.size + length + body
+
+
+class _Table:
+    """A table of a flatbuffer: fields are found through its vtable (flatbuffers' internals document)."""
+
+    def __init__(self, buffer: bytes, at: int) -> None:
+        self._buffer = buffer
+        self._at = at
+
+    @classmethod
+    def root(cls, buffer: bytes) -> _Table:
+        return cls(buffer, struct.unpack_from("<I", buffer)[0])
+
+    def place(self, field: int) -> int:
+        """Where a field lies, 0 if it is absent. Raises struct.error beyond the buffer."""
+        vtable = self._at - struct.unpack_from("<i", self._buffer, self._at)[0]
+        if vtable < 0 or 4 + 2 * field >= struct.unpack_from("<H", self._buffer, vtable)[0]:
+            return 0
+        offset: int = struct.unpack_from("<H", self._buffer, vtable + 4 + 2 * field)[0]
+        return self._at + offset if offset else 0
+
+    def number(self, form: str, field: int) -> int:
+        place = self.place(field)
+        return int(struct.unpack_from(form, self._buffer, place)[0]) if place else 0
+
+    def table(self, field: int) -> _Table | None:
+        place = self.place(field)
+        return _Table(self._buffer, place + struct.unpack_from("<I", self._buffer, place)[0]) if place else None
 
 
 def _columns(batch: pa.RecordBatch) -> tuple[list[str], np.ndarray, np.ndarray, list[np.ndarray]]:

@@ -15,6 +15,7 @@ from agents.configuration import Configuration
 from agents.stream.errors import BadConfiguration
 
 if TYPE_CHECKING:
+    from agents.feeds.receiver import Counts
     from agents.feeds.session import Progress, Summary
     from agents.feeds.wire import Wire
 
@@ -74,6 +75,39 @@ def replay(
     _report(summary)
     if not summary.ended:
         raise typer.Exit(INTERRUPTED)
+
+
+@feed.command()
+@configured
+def live(
+    configuration: Configuration,
+    symbols: Annotated[list[str], typer.Argument(metavar="SYMBOLS...", help="BASE-QUOTE, as BTC-USD")],
+    source: Annotated[str, typer.Option(metavar="coinbase|binance|kraken", help="Whose quotes.")],
+    seconds: Annotated[float | None, typer.Option(help="Then end; else at Ctrl-C.")] = None,
+    stall: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Without any message, then connect anew; 10, binance 60.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Another server that speaks as the exchange does.")] = None,
+    feed: Annotated[
+        str | None, typer.Option("--feed", metavar="NAME", help="In the feed's clock records; else the source.")
+    ] = None,
+) -> None:
+    """Send an exchange's public quotes as they come."""
+    from agents.feeds import live as exchange
+    from agents.feeds.session import stop_on_signals
+
+    settings = exchange.LiveSettings(source, symbols, url, feed, seconds, stall)
+    with stop_on_signals() as stop:
+        sent = exchange.run(configuration.kafka(), settings, _Meter(), stop)
+    _report(sent.summary)
+    typer.echo(_troubles(sent.counts))
+
+
+def _troubles(counts: Counts) -> str:
+    return (
+        f"{counts.reconnects} reconnects, {counts.stalls} stalls, {counts.gaps} gaps, "
+        f"{counts.out_of_order} out of order, {counts.garbage} messages left out"
+    )
 
 
 def _wire(text: str) -> Wire:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import threading
@@ -10,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
 
 from agents.feeds.attempts import Backoff
 from agents.feeds.exchanges import EXCHANGES
 from agents.feeds.exchanges.exchange import Exchange, Tick
 from agents.feeds.held import latest_ts
 from agents.feeds.inbox import Inbox
-from agents.feeds.quotes import WHOLE, Quotes
+from agents.feeds.quotes import Quotes, sorted_quotes
 from agents.feeds.receiver import Counts, Patience, Receiver
 from agents.feeds.session import OnProgress, Session, Summary
 from agents.feeds.wire import Wire
@@ -56,8 +59,8 @@ class LiveSettings:
                 f"{len(self.names)} symbols: {self.source} takes {self.exchange.limits.symbols} on a connection; "
                 "start a second feed under another --feed name for the rest"
             )
-        if self.url is not None and not re.match(r"wss?://[^/]", self.url):
-            raise BadConfiguration(f"--url {self.url}: give ws://… or wss://…")
+        if self.url is not None:
+            _check_url(self.url)
         for name, seconds in (("seconds", self.seconds), ("stall", self.stall_seconds)):
             if seconds is not None and not 0 < seconds < math.inf:
                 raise BadConfiguration(f"--{name} {seconds}: give a number above 0")
@@ -76,6 +79,13 @@ class LiveSettings:
         if not _SYMBOL.fullmatch(symbol):
             raise BadConfiguration(f"{symbol!r} is no symbol of {self.source}: write BASE-QUOTE, as BTC-USD")
         return self.exchange.symbol(symbol.replace("/", "-"))
+
+
+def _check_url(url: str) -> None:
+    try:
+        parse_uri(url)
+    except (InvalidURI, ValueError) as error:
+        raise BadConfiguration(f"--url {url}: give ws://… or wss://…") from error
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,6 @@ def _forward(session: Session, inbox: Inbox, receiver: Receiver, settings: LiveS
 def _quotes(ticks: Sequence[tuple[int, Tick]], symbols: Sequence[str], numbers: dict[str, int]) -> Quotes:
     ts = np.array([ts for ts, _ in ticks], np.int64)
     number = np.array([numbers[tick.symbol] for _, tick in ticks], np.int32)
-    sides = np.array([tick[1:5] for _, tick in ticks], np.float64).T
+    sides = np.array([tick[1:5] for _, tick in ticks], np.float64)
     exchange_ts = np.array([tick.exchange_ts for _, tick in ticks], np.int64)
-    return Quotes(symbols, number, ts, *sides, ts, np.full(len(ticks), WHOLE, np.uint8), exchange_ts)
+    return dataclasses.replace(sorted_quotes(symbols, number, ts, list(sides.T)), exchange_ts=exchange_ts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -43,8 +44,9 @@ class Quotes:
 
     def take(self, rows: slice | np.ndarray) -> Quotes:
         """Some of the rows, by place."""
-        exchange_ts = None if self.exchange_ts is None else self.exchange_ts[rows]
-        return Quotes(self.symbols, *(getattr(self, name)[rows] for name in COLUMNS), exchange_ts)
+        columns: list[Any] = [getattr(self, name)[rows] for name in COLUMNS]
+        columns.append(None if self.exchange_ts is None else self.exchange_ts[rows])
+        return Quotes(self.symbols, *columns)
 
 
 COLUMNS = tuple(field.name for field in fields(Quotes))[1:-1]
@@ -61,8 +63,9 @@ def concatenate(chunks: Sequence[Quotes]) -> Quotes:
     """The rows of chunks of one feed (at least one), one chunk after the other."""
     if len(chunks) == 1:
         return chunks[0]
-    columns = (np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in COLUMNS)
-    return Quotes(chunks[-1].symbols, *columns, _exchange_times(chunks))
+    columns: list[Any] = [np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in COLUMNS]
+    columns.append(_exchange_times(chunks))
+    return Quotes(chunks[-1].symbols, *columns)
 
 
 def _exchange_times(chunks: Sequence[Quotes]) -> np.ndarray | None:

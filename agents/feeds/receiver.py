@@ -21,7 +21,8 @@ from agents.stream.errors import BadConfiguration
 
 log = logging.getLogger(__name__)
 # Its own lines tell of every handshake; what matters is told here.
-logging.getLogger("websockets.client").setLevel(logging.CRITICAL)
+_unheeded = logging.getLogger(f"{__name__}.websockets")
+_unheeded.setLevel(logging.CRITICAL)
 
 _TICK_SECONDS = 0.1  # a stop is noticed within it
 _FULL_SECONDS = 0.02
@@ -29,7 +30,13 @@ _CLOSE_SECONDS = 0.5
 _JOIN_SECONDS = 1.0
 _PATIENT_TRIES = 5
 _LONGEST_RETRY_AFTER = 900.0
-_CONNECTION: dict[str, Any] = {"open_timeout": 10.0, "close_timeout": _CLOSE_SECONDS, "ping_interval": 20.0}
+_CONNECTION: dict[str, Any] = {
+    "open_timeout": 10.0,
+    "close_timeout": _CLOSE_SECONDS,
+    "ping_interval": 20.0,
+    "ping_timeout": 20.0,
+    "logger": _unheeded,
+}
 
 
 @dataclass

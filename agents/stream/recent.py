@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from agents.stream import clients, topics
 from agents.stream.batch import raise_for
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import MissingTopics
+from agents.stream.errors import MissingTopics, NoBroker
 from agents.stream.read import read_until
 from schemas.topics import Topic
 
@@ -88,12 +88,14 @@ class Pulse:
         }
         ends: dict[str, dict[int, int]] = {topic: {} for topic in plain.values()}
         try:
-            for at, future in self._admin.list_offsets(asked, request_timeout=_PULSE_SECONDS).items():
-                ends[plain[at.topic]][at.partition] = future.result().offset
-        except KafkaException as error:
-            # Should they have been made anew, they may be of another number.
+            for at, (offset, _) in _ask(self._config, self._admin, asked, _PULSE_SECONDS).items():
+                ends[plain[at.topic]][at.partition] = offset
+        except NoBroker:
+            # A client keeps leaders and their epochs of before a broker's restart for minutes, and topics that were
+            # made anew may have another number of partitions.
+            self._admin = clients.admin(self._config)
             self._partitions = {}
-            raise topics.no_broker(self._config, error) from error
+            raise
         return ends
 
 
@@ -109,7 +111,7 @@ def records_since(
     at = config.name(topic.name), partition
     first = first_offsets(config, [topic], seconds)[at]
     place = TopicPartition(*at)
-    end, _ = _ask(config, {place: OffsetSpec.latest()})[place]
+    end, _ = _ask(config, clients.admin(config), {place: OffsetSpec.latest()})[place]
     reader = clients.reader(config)
     try:
         yield from read_until(reader, {at: (first, end)}, patience=patience)
@@ -139,9 +141,10 @@ def first_offsets(config: KafkaConfig, read: Iterable[Topic], seconds: float) ->
         for topic, newest in _newest_ms(config, recent).items()
         for partition in range(recent[topic])
     }
-    found = _ask(config, asked)
+    admin = clients.admin(config)
+    found = _ask(config, admin, asked)
     # Where all records are older, the first of interest has yet to come.
-    found |= _ask(config, {at: OffsetSpec.latest() for at, (offset, _) in found.items() if offset == _NONE})
+    found |= _ask(config, admin, {at: OffsetSpec.latest() for at, (offset, _) in found.items() if offset == _NONE})
     first.update({(at.topic, at.partition): offset for at, (offset, _) in found.items()})
     return first
 
@@ -151,22 +154,29 @@ def _newest_ms(config: KafkaConfig, partitions: Mapping[str, int]) -> dict[str, 
     asked = {TopicPartition(topic, p): spec for topic, count in partitions.items() for p in range(count)}
     now = int(time.time() * 1000)
     newest: dict[str, int] = {}
-    for at, (offset, timestamp) in _ask(config, asked).items():
+    for at, (offset, timestamp) in _ask(config, clients.admin(config), asked).items():
         if offset != _NONE:
             newest[at.topic] = max(newest.get(at.topic, 0), min(timestamp, now))
     return newest
 
 
-def _ask(config: KafkaConfig, asked: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, tuple[int, int]]:
-    """Offset and timestamp that the broker gives for each."""
+def _ask(
+    config: KafkaConfig,
+    admin: AdminClient,
+    asked: Mapping[TopicPartition, OffsetSpec],
+    seconds: float = _REQUEST_SECONDS,
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Offset and timestamp that the broker gives for each. Raises NoBroker."""
     if not asked:
         return {}
-    admin = clients.admin(config)
-    futures = admin.list_offsets(dict(asked), request_timeout=_REQUEST_SECONDS)
+    futures = admin.list_offsets(dict(asked), request_timeout=seconds)
     try:
         answers = {at: future.result() for at, future in futures.items()}
     except KafkaException as error:
         raise topics.no_broker(config, error) from error
+    if any(answer.offset == OFFSET_INVALID for answer in answers.values()):
+        # What the client gives, without an error, when no broker has answered in time.
+        raise NoBroker(f"no Kafka broker answers at {config.bootstrap} within {seconds:g} s")
     return {at: (answer.offset, answer.timestamp) for at, answer in answers.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from agents.stream.config import KafkaConfig
@@ -14,7 +14,13 @@ from schemas.topics import Topic
 
 _SECONDS = 10.0
 _BETWEEN_SECONDS = 0.05
-_NOT_YET = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+_NOT_YET = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+}
 """What a broker answers about a partition that was created a moment ago, or that is changing its leader."""
 
 
@@ -51,7 +57,8 @@ def check(admin: AdminClient, config: KafkaConfig, topics: Iterable[Topic]) -> i
     if len(set(shared.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in shared.items())
         raise UnequalPartitions(f"the topics of the chain must have the same number of partitions: {listed}")
-    return next(iter(shared.values()))
+    # Alone, a topic of a fixed number is its own chain.
+    return next(iter(shared.values()), counts[config.name(topics[0].name)])
 
 
 def create(
@@ -121,8 +128,14 @@ def _offsets(admin: AdminClient, topic: str, partitions: Iterable[int], spec: Of
     while True:
         futures = admin.list_offsets(asked, request_timeout=_SECONDS)
         try:
-            return {at.partition: future.result().offset for at, future in futures.items()}
+            offsets = {at.partition: future.result().offset for at, future in futures.items()}
+            if OFFSET_INVALID in offsets.values():
+                # What the client gives, without an error, when no broker has answered in time.
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no broker tells the offsets of {topic}"))
+            return offsets
         except KafkaException as error:
             if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
                 raise
         time.sleep(_BETWEEN_SECONDS)
+        # The client keeps leaders and their epochs of before a broker's restart for minutes unless it is made to ask.
+        admin.list_topics(topic, timeout=_SECONDS)

@@ -176,3 +176,14 @@ def test_the_chunks_of_a_feed_may_name_new_symbols() -> None:
     second = quotes_of([row(0, T0 + 1)._replace(symbol="B")], names)
     publisher.publish(second)
     assert rows_of(second)[0] in sink.content(partition_of("B", PARTITIONS))
+
+
+@pytest.mark.parametrize("wire", list(Wire))
+def test_the_exchanges_time_travels_where_it_is_known(wire: Wire) -> None:
+    rows = quotes_of([row(0, T0 + i) for i in range(100)])
+    times = np.where(np.arange(100) % 2 == 0, T0 - 5 * NS, 0)
+    sink = ListSink(1)
+    QuotePublisher(sink, "test", wire).publish(dataclasses.replace(rows, exchange_ts=times))
+    records = [msgspec.json.decode(value) for _, value in sink.records[0]]
+    found = [record.get("exchange_ts", 0) for record in records if "clock" not in record]
+    assert found == times.tolist()

@@ -159,7 +159,6 @@ def test_an_aborted_transaction_forgets_no_control_that_it_read(
     assert_equal(result_of_agents(run_agents(history, QUICK)), result_of_agents(aborted))
 
 
-@pytest.mark.xfail(strict=True, reason="SignalsTask.load goes back only for symbols whose schedule was stored")
 def test_an_aborted_transaction_puts_no_control_in_force_too_early() -> None:
     history = [a_row(1), Cut(), order(effective_from=at(30)), *[a_row(second) for second in (11, 21, 31, 41)]]
     aborted = run_with_the_last_batch_aborted(history, QUICK)

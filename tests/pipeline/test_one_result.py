@@ -164,10 +164,7 @@ def run_aborting(history: list[Event], rules: Rules, recover: Callable[[Pipeline
     return pipeline
 
 
-UNSTORED = pytest.mark.xfail(run=False, reason="SignalsTask.load goes back only for symbols whose schedule was stored")
-
-
-@pytest.mark.parametrize("recover", [Pipeline.crash, pytest.param(Pipeline.take_anew, marks=UNSTORED)])
+@pytest.mark.parametrize("recover", [Pipeline.crash, Pipeline.take_anew])
 @examples(40)
 @given(history=histories(), rules=rules())
 def test_an_aborted_transaction_leaves_no_trace(

@@ -15,9 +15,19 @@ from typing import Any
 
 import orjson
 
-from agents.feeds.exchanges.exchange import Event, Exchange, Gap, Garbage, Limits, OutOfOrder, Refused, Tick, Trouble
-from agents.feeds.exchanges.exchange import in_groups
-from agents.feeds.exchanges.fields import integer, json_object, mapping, positive, shown, symbol_of
+from agents.feeds.exchanges.exchange import (
+    Event,
+    Exchange,
+    Gap,
+    Garbage,
+    Limits,
+    OutOfOrder,
+    Refused,
+    Tick,
+    Trouble,
+    in_groups,
+)
+from agents.feeds.exchanges.fields import integer, json_object, mapping, shown, sides, symbol_of
 
 _LIMITS = Limits(attempts=100, attempt_seconds=300.0, message_seconds=0.5, symbols=1024, symbols_a_request=200)
 _INVALID_REQUEST = range(1, 4)
@@ -53,7 +63,7 @@ class BinanceReader:
     def _book_ticker(self, fields: Mapping[str, Any]) -> Iterable[Event]:
         symbol = symbol_of(fields, "s", self._symbols)
         update = integer(fields, "u")
-        tick = Tick(symbol, *(positive(fields, name) for name in ("b", "B", "a", "A")), 0)
+        tick = Tick(symbol, *sides(fields, "b", "B", "a", "A"), 0)
         last = self._update.get(symbol, update)
         resumed = symbol in self._resumed
         if update < last and not resumed:

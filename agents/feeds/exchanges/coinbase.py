@@ -15,9 +15,19 @@ from typing import Any
 
 import orjson
 
-from agents.feeds.exchanges.exchange import Event, Exchange, Gap, Garbage, Limits, OutOfOrder, Refused, Tick, Trouble
-from agents.feeds.exchanges.exchange import in_groups
-from agents.feeds.exchanges.fields import integer, json_object, positive, shown, symbol_of, time_ns
+from agents.feeds.exchanges.exchange import (
+    Event,
+    Exchange,
+    Gap,
+    Garbage,
+    Limits,
+    OutOfOrder,
+    Refused,
+    Tick,
+    Trouble,
+    in_groups,
+)
+from agents.feeds.exchanges.fields import integer, json_object, shown, sides, symbol_of, time_ns
 
 _LIMITS = Limits(attempts=100, attempt_seconds=300.0, message_seconds=0.2, symbols=500, symbols_a_request=100)
 
@@ -59,8 +69,8 @@ class CoinbaseReader:
     def _ticker(self, fields: Mapping[str, Any]) -> Iterable[Event]:
         symbol = symbol_of(fields, "product_id", self._symbols)
         sequence, trade = integer(fields, "sequence"), integer(fields, "trade_id")
-        sides = [positive(fields, name) for name in ("best_bid", "best_bid_size", "best_ask", "best_ask_size")]
-        tick = Tick(symbol, *sides, time_ns(fields, "time"))
+        quoted = sides(fields, "best_bid", "best_bid_size", "best_ask", "best_ask_size")
+        tick = Tick(symbol, *quoted, time_ns(fields, "time"))
         if sequence < self._sequence.get(symbol, sequence):
             return (OutOfOrder(symbol),)
         self._sequence[symbol] = sequence

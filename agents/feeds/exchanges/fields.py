@@ -57,6 +57,13 @@ def positive(fields: Mapping[str, Any], name: str) -> float:
     return number
 
 
+def sides(
+    fields: Mapping[str, Any], bid: str, bid_size: str, ask: str, ask_size: str
+) -> tuple[float, float, float, float]:
+    """Bid, its size, ask, its size, from the fields of those names."""
+    return positive(fields, bid), positive(fields, bid_size), positive(fields, ask), positive(fields, ask_size)
+
+
 def integer(fields: Mapping[str, Any], name: str) -> int:
     """A number that counts something."""
     value = fields.get(name)

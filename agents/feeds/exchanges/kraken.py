@@ -1,11 +1,11 @@
 """Kraken Spot, WebSocket v2: the `ticker` channel, at each change of the best bid or ask.
 
 From its public documentation (docs.kraken.com, Spot WebSocket v2): with event_trigger `bbo` a ticker comes with each
-change of the best prices, after a snapshot; it carries bid, bid_qty, ask and ask_qty as numbers and, lately, `timestamp`
+change of the best prices, after a snapshot; it carries bid, bid_qty, ask and ask_qty as numbers and a `timestamp`
 (RFC 3339). It is whole each time and has no number, so what was lost cannot be told, only that it may have been while
 there was no connection; the next one heals it. A heartbeat comes about each second when nothing else does. Each symbol
-is acknowledged or refused on its own. Attempts to connect are limited to about 150 in 10 minutes from an address; the
-rate of requests on a connection is limited too, without a figure.
+is acknowledged or refused on its own. Attempts to connect and requests are limited by address; the figures here stay
+far below what other clients report (about 150 attempts in 10 minutes).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from agents.feeds.exchanges.exchange import Event, Exchange, Gap, Garbage, Limits, Refused, Tick, Trouble, in_groups
-from agents.feeds.exchanges.fields import json_object, mapping, positive, shown, symbol_of, time_ns
+from agents.feeds.exchanges.fields import json_object, mapping, shown, sides, symbol_of, time_ns
 
 _LIMITS = Limits(attempts=60, attempt_seconds=600.0, message_seconds=1.0, symbols=500, symbols_a_request=50)
 
@@ -49,8 +49,8 @@ class KrakenReader:
 
     def _tick(self, fields: Mapping[str, Any]) -> Tick:
         symbol = symbol_of(fields, "symbol", self._symbols)
-        sides = [positive(fields, name) for name in ("bid", "bid_qty", "ask", "ask_qty")]
-        return Tick(symbol, *sides, time_ns(fields, "timestamp"))
+        quoted = sides(fields, "bid", "bid_qty", "ask", "ask_qty")
+        return Tick(symbol, *quoted, time_ns(fields, "timestamp"))
 
     def _tickers(self, ticks: Sequence[Tick]) -> Iterator[Event]:
         for tick in ticks:

@@ -1,0 +1,240 @@
+"""The composition on a real engine: it comes up, scales, survives a kill, trades once, and goes without a trace."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agents.stream.config import KafkaConfig
+from agents.stream.watch import read_whole
+from deploy.broker import free_port
+from schemas.records import Execution, Trade
+
+ROOT = Path(__file__).parents[2]
+IMAGES = ("python:3.11-slim", "apache/kafka:4.3.1")
+ROLES = ("signals", "execution", "portfolio", "surveillance")
+PARTITIONS = 4
+BUILD_SECONDS = 900.0
+PATIENCE_SECONDS = 180.0
+
+pytestmark = pytest.mark.timeout(BUILD_SECONDS + 4 * PATIENCE_SECONDS)
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the engine says of one container."""
+
+    name: str
+    host_name: str
+    address: str
+    health: str
+    status: str
+    exit_code: int
+    restarts: int
+    image: str
+
+    def page(self, path: str) -> str | None:
+        """One of its health pages, None where it does not answer with 200."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}:8080{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, OSError):
+            return None
+
+    def metric(self, name: str) -> float | None:
+        """A metric that it has once, None where it does not answer."""
+        lines = (self.page("/metrics") or "").splitlines()
+        values = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{")]
+        return values[0] if values else None
+
+
+class Composition:
+    """A project of its own on free ports."""
+
+    def __init__(self) -> None:
+        self.project = f"mm-test-{secrets.token_hex(3)}"
+        self.kafka_port = free_port()
+        self.config = KafkaConfig(f"127.0.0.1:{self.kafka_port}")
+        self._environment = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": self.project,
+            "COMPOSE_PROFILES": "",
+            "MM_IMAGE": f"market-maker:{self.project}",
+            "MM_KAFKA_PORT": str(self.kafka_port),
+            "MM_DASHBOARD_PORT": str(free_port()),
+            "MM_PARTITIONS": str(PARTITIONS),
+            "MM_DECISION_SECONDS": "1",
+            "MM_BAND_SD": "0.2",
+        }
+
+    def compose(self, *arguments: str, seconds: float = PATIENCE_SECONDS) -> str:
+        """Run docker compose on this project."""
+        return call("docker", "compose", *arguments, seconds=seconds, environment=self._environment, folder=ROOT)
+
+    def containers(self, service: str) -> list[Container]:
+        """Those of a service, by their numbers."""
+        ids = self.compose("ps", "--all", "--quiet", service).split()
+        found = json.loads(call("docker", "inspect", *ids)) if ids else []
+        return sorted(map(_container, found), key=lambda container: container.name)
+
+    def trades(self) -> list[Trade]:
+        """Every committed trade."""
+        decode = msgspec.json.Decoder(Trade).decode
+        return [decode(message.value()) for message in read_whole(self.config, "trades")]
+
+    def executions(self) -> list[Execution]:
+        """Every committed execution."""
+        decode = msgspec.json.Decoder(Execution).decode
+        return [decode(message.value()) for message in read_whole(self.config, "executions")]
+
+    def remove(self) -> None:
+        """Take it down with its volumes and its image."""
+        self.compose("down", "--volumes", "--timeout", "10")
+        call("docker", "rmi", "--force", self._environment["MM_IMAGE"])
+
+
+def _container(found: dict) -> Container:
+    state = found["State"]
+    networks = found["NetworkSettings"]["Networks"].values()
+    return Container(
+        name=found["Name"].lstrip("/"),
+        host_name=found["Config"]["Hostname"],
+        address=next(iter(networks))["IPAddress"],
+        health=state.get("Health", {}).get("Status", "none"),
+        status=state["Status"],
+        exit_code=state["ExitCode"],
+        restarts=found["RestartCount"],
+        image=found["Image"],
+    )
+
+
+def call(
+    *command: str, seconds: float = PATIENCE_SECONDS, environment: dict | None = None, folder: Path | None = None
+) -> str:
+    """What a command prints; fails with what it says."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, cwd=folder)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.5)
+
+
+def missing() -> str | None:
+    """Why no composition can be brought up here, None when it can."""
+    if shutil.which("docker") is None:
+        return "there is no docker command"
+    for command in (("docker", "info"), ("docker", "compose", "version")):
+        if not succeeds(*command):
+            return f"{' '.join(command)} fails: no engine answers, or it has no compose"
+    for image in IMAGES:
+        if not succeeds("docker", "image", "inspect", image) and not succeeds("docker", "pull", "--quiet", image):
+            return f"the image {image} is not here and cannot be had"
+    return None
+
+
+def succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Composition]:
+    """All of it but monitoring, on one machine."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    composition = Composition()
+    try:
+        composition.compose("build", seconds=BUILD_SECONDS)
+        composition.compose("up", "--detach", "--no-build")
+        yield composition
+    except BaseException:
+        print(composition.compose("logs", "--no-color", "--tail=40"))
+        raise
+    finally:
+        composition.remove()
+        left = call("docker", "volume", "ls", "--quiet", "--filter", f"name={composition.project}")
+        assert not left, f"volumes stayed: {left}"
+
+
+def all_healthy(composition: Composition, service: str, count: int) -> bool:
+    containers = composition.containers(service)
+    return len(containers) == count and all(container.health == "healthy" for container in containers)
+
+
+def test_every_role_comes_up_in_order_from_one_image(desk: Composition) -> None:
+    for service in ("kafka", *ROLES, "dashboard"):
+        wait_until(lambda service=service: all_healthy(desk, service, 1), f"{service} to be healthy")
+    (topics,) = desk.containers("topics")
+    assert (topics.status, topics.exit_code) == ("exited", 0)
+    (feed,) = desk.containers("feed")
+    assert feed.status == "running"
+    services = ("topics", "feed", *ROLES, "dashboard")
+    assert len({container.image for service in services for container in desk.containers(service)}) == 1
+
+
+def test_the_image_is_lean_and_its_user_can_change_nothing(desk: Composition) -> None:
+    (signals,) = desk.containers("signals")
+    (image,) = json.loads(call("docker", "image", "inspect", signals.image))
+    assert image["Config"]["User"] == "10001:10001"
+    assert image["Size"] < 700e6
+    run = ("exec", "-T", "signals", "sh", "-c")
+    assert desk.compose(*run, "id -u").strip() == "10001"
+    assert "read-only" in desk.compose(*run, "touch /app/x /opt/x 2>&1 | tail -1").lower()
+    assert not desk.compose(*run, "command -v gcc cc g++ clang ld strip javac; true").strip()
+
+
+def test_compiled_kernels_come_with_the_image(desk: Composition) -> None:
+    """A kernel that was compiled in the container would have changed an index of the cache."""
+    same = "cd /opt/kernels && for file in */*.nbi; do cmp $file /tmp/kernels/$file || exit 1; done && ls */*.nbi"
+    wait_until(lambda: bool(desk.trades()), "a trade")
+    for service in ("signals", "execution", "portfolio"):
+        assert desk.compose("exec", "-T", service, "sh", "-c", same).split()
+        new = "cd /tmp/kernels && ls */*.nbi | wc -l; cd /opt/kernels && ls */*.nbi | wc -l"
+        assert len(set(desk.compose("exec", "-T", service, "sh", "-c", new).split())) == 1
+
+
+def test_a_killed_one_of_three_comes_back_under_its_name_and_no_trade_is_twice(desk: Composition) -> None:
+    desk.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "signals=3", "--scale", "execution=2")
+    wait_until(lambda: all_healthy(desk, "signals", 3) and all_healthy(desk, "execution", 2), "all to be healthy")
+
+    def held(service: str) -> list[float]:
+        return sorted(container.metric("mm_partitions") or 0 for container in desk.containers(service))
+
+    wait_until(lambda: held("signals") == [1, 1, 2], "three signals agents to share four partitions")
+    wait_until(lambda: held("execution") == [2, 2], "two execution agents to share four partitions")
+    names = [container.host_name for container in desk.containers("signals")]
+    assert len(set(names)) == 3
+
+    killed_at = time.time_ns()
+    desk.compose("exec", "-T", "--index", "2", "signals", "sh", "-c", "kill -9 $(cat /proc/1/task/1/children)")
+    wait_until(lambda: sum(container.restarts for container in desk.containers("signals")) == 1, "a restart")
+    wait_until(lambda: all_healthy(desk, "signals", 3) and held("signals") == [1, 1, 2], "the killed one to work again")
+    assert [container.host_name for container in desk.containers("signals")] == names
+    desk.compose("kill", "--signal", "SIGKILL", "execution")
+    desk.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "signals=3", "--scale", "execution=2")
+    killed_at = max(killed_at, time.time_ns())
+
+    wait_until(lambda: any(trade.ts > killed_at for trade in desk.trades()), "a trade on a quote after the kills")
+    twice = [name for name, count in Counter(trade.id for trade in desk.trades()).items() if count > 1]
+    assert not twice
+    decisions = Counter((execution.symbol, execution.decision_ts) for execution in desk.executions())
+    assert set(decisions.values()) == {1}
