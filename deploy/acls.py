@@ -1,15 +1,14 @@
 """Which principal may do what on Kafka: the rule that each topic has one writer, for a broker to enforce.
 
-`deploy/acls.txt` is made from this: one line a call of Kafka's AclCommand (`kafka-acls.sh`). Principals are named as the
-writers of `schemas.topics`. ``python -m deploy.acls [--prefix PREFIX]`` prints the lines, with ``--write`` it writes the
-file, with ``--json`` it prints one JSON object an access right, for other tools.
+`deploy/acls.txt` is made from this: one line for each call of Kafka's AclCommand (`kafka-acls.sh`). Principals have
+the names of the writers of `schemas.topics`. ``python -m deploy.acls --prefix PREFIX`` prints the lines for names with
+a prefix; with ``--write`` it writes the file.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -121,17 +120,12 @@ def content(prefix: str = "") -> str:
 
 def main() -> int:
     """Print the lines or write the file; 0."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.acls", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog="python -m deploy.acls", description="Access rights for Kafka's AclCommand.")
     parser.add_argument("--prefix", default="", help="what stands before every name on Kafka (MM_PREFIX)")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="one JSON object an access right")
-    how.add_argument("--write", action="store_true", help=f"write {FILE.name}, without a prefix")
+    parser.add_argument("--write", action="store_true", help=f"write {FILE.name}, which has none")
     options = parser.parse_args()
     if options.write:
         FILE.write_text(content())
-    elif options.json:
-        for acl in acls(options.prefix):
-            print(json.dumps(asdict(acl)))
     else:
         print(content(options.prefix), end="")
     return 0
