@@ -67,12 +67,17 @@ class Storm:
         if event.role is None or event.fault is Fault.NETWORK:
             self._surroundings(event)
         else:
-            running = self._crew.of(event.role)
+            running = self._somebody(event.role)
             if not running:
                 self.done["(nobody there)"] += 1
                 return
             self._agent(event, running, running[int(event.choice * len(running))])
         self.done[f"{event.fault} {event.trouble}" if event.trouble else str(event.fault)] += 1
+
+    def _somebody(self, role: str) -> list[Member]:
+        """The running processes of a role; of the next one when all of its own are stopped or dead just now."""
+        first = ROLES.index(role)
+        return next((found for other in ROLES[first:] + ROLES[:first] if (found := self._crew.of(other))), [])
 
     def _agent(self, event: Event, running: list[Member], member: Member) -> None:
         crew, fault = self._crew, event.fault

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from agents.portfolio import PortfolioAgent
     from agents.signals import SignalsAgent
 
+log = logging.getLogger(__name__)
+
 Instance = Annotated[str | None, typer.Option(metavar="NAME", help="Stable over restarts; else the first free number.")]
 HealthPort = Annotated[int, typer.Option(min=0, max=65535, help="Of /live, /ready, /metrics; 0: any free one.")]
 HealthHost = Annotated[str, typer.Option(metavar="ADDRESS", help="Address that the health pages listen on.")]
@@ -113,9 +115,14 @@ def _run(
     config = configuration.kafka()
     agent = make(configuration)
 
+    from agents import kernels
     from agents.process import ProcessSettings, run_agent
     from agents.stream.waiting import wait_for_topics
 
+    # In the first batch the compiler would take longer than a transaction may, and the watchdog would end the process.
+    if not kernels.are_compiled():
+        log.info("compiling the kernels, which happens once")
+        kernels.compile_all()
     if wait:
         wait_for_topics(config, wait)
     settings = ProcessSettings(
