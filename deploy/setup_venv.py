@@ -91,7 +91,8 @@ def install(groups: list[str]) -> None:
     size = " and ".join(f"{DOWNLOAD[group]} for {group}" for group in groups)
     say(f"installing packages ({size}, less what is in the cache)")
     locks = [str(lock_of(group)) for group in ("setup", *groups)]
-    run([str(PYTHON), "-m", "uv", "pip", "sync", "--python", str(PYTHON), "--require-hashes", "--compile-bytecode", *locks])
+    options = ["--python", str(PYTHON), "--require-hashes", "--compile-bytecode"]
+    run([str(PYTHON), "-m", "uv", "pip", "sync", *options, *locks])
     for group in groups:
         shutil.copyfile(lock_of(group), stamp(group))
     say("set up")

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from schemas import frames, json_quotes
+from schemas import frame_reader, frames, json_quotes
 from schemas.columns import CLOCK, END_CLOCK, NO_LIMIT, QUOTE, SKIP, Columns
 from schemas.records import Clock, Quote
 from schemas.symbols import UNKNOWN, SymbolIndex
@@ -17,6 +17,8 @@ _quote = msgspec.json.Decoder(Quote)
 _clock = msgspec.json.Decoder(Clock)
 _INT64 = range(-(1 << 63), 1 << 63)
 MAX_FEEDS = 1024
+_LEAST_BYTES_A_ROW = 44  # a dictionary index and five numbers of eight bytes
+_MOST_SYMBOLS_A_FRAME = 4096
 MAX_FEED_CHARACTERS = 64
 """Bounds on feeds and their names, as every checkpoint carries them all."""
 
@@ -53,6 +55,8 @@ class QuoteDecoder:
         self.index = SymbolIndex()
         self.feeds: list[str] = []
         self.columns = Columns()
+        self._frame_schema: np.ndarray | None = None
+        self._dictionary = np.zeros(_MOST_SYMBOLS_A_FRAME, np.int32)
         self._accepts = accepts
         self._future_ns = future_ns
         self._rejects: list[Reject] = []
@@ -92,8 +96,7 @@ class QuoteDecoder:
                 self._validate(record, records.value(record), first_row + record - at)
             at = stop
             if why == json_quotes.FRAME:
-                self._frame(at, records.value(at) or b"", latest[at])
-                at += 1
+                at = self._frames(records, at, latest)
             elif why == json_quotes.NEW_SYMBOL:
                 columns.reserve(1)
                 columns.latest_ts[columns.length] = latest[at]
@@ -153,12 +156,44 @@ class QuoteDecoder:
         self.columns.ts[row] = clock.clock if clock.clock in _INT64 else 0
         self.columns.kind[row] = END_CLOCK if clock.end else CLOCK
 
+    def _frames(self, records: RawRecords, at: int, latest: np.ndarray) -> int:
+        """Read the frames from a record on, the first of them at least; the record behind them."""
+        columns, index = self.columns, self.index
+        if self._frame_schema is not None:
+            columns.reserve(int(records.lengths[at:].sum()) // _LEAST_BYTES_A_ROW)
+            stop, columns.length = frame_reader.read_frames(
+                records.addresses,
+                records.lengths,
+                at,
+                self._frame_schema,
+                index.slots,
+                index.names,
+                index.lengths,
+                latest,
+                columns.kind,
+                columns.number,
+                columns.ts,
+                columns.latest_ts,
+                columns.bid,
+                columns.bid_size,
+                columns.ask,
+                columns.ask_size,
+                columns.length,
+                self._dictionary,
+            )
+            if stop > at:
+                return stop
+        self._frame(at, records.value(at) or b"", latest[at])
+        return at + 1
+
     def _frame(self, record: int, value: bytes, latest_ts: int) -> None:
         try:
             batches = frames.decode_frame(value)
         except frames.FrameError as error:
             self._reject(record, f"malformed: {error}")
             return
+        if self._frame_schema is None and (schema := frames.plain_schema(value)) is not None:
+            self._frame_schema = np.frombuffer(schema, np.uint8)
         misplaced: list[str] = []
         lost = 0
         for symbols, places, ts, prices in batches:

@@ -61,6 +61,18 @@ def decode_frame(value: bytes) -> list[tuple[list[str], np.ndarray, np.ndarray, 
         raise FrameError(f"not an Arrow IPC stream: {error}") from error
 
 
+def plain_schema(value: bytes) -> bytes | None:
+    """The schema message of a readable frame, if `schemas.frame_reader` may read frames that begin with it."""
+    with pa.ipc.open_stream(value) as reader:
+        fields = [(field.name, field.type) for field in reader.schema]
+    if fields != [(field.name, field.type) for field in QUOTE_FRAME]:
+        return None
+    length = _MESSAGE_START.size + _MESSAGE_START.unpack_from(value)[1]
+    schema = _Table.root(value[_MESSAGE_START.size : length]).table(2)
+    little_endian = schema is not None and schema.number("<h", 0) == 0
+    return value[:length] if little_endian else None
+
+
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
