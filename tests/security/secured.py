@@ -2,11 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -17,10 +18,11 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from agents.stream import clients
 from agents.stream.config import KafkaConfig
 from deploy.acls import PRINCIPALS, Acl, acls
 from deploy.broker import HOST, Broker, free_port
-from tests.integration.pipeline import Pipeline
+from tests.integration.pipeline import Pipeline, wait_until
 from tests.security import certificates
 from tests.security.certificates import PASSWORD, Certificates
 
@@ -40,6 +42,8 @@ _OPERATIONS = {
     "Read": AclOperation.READ,
     "Write": AclOperation.WRITE,
 }
+_ANY = (ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
+_EVERY_ACL = AclBindingFilter(*_ANY)
 
 
 def password_of(principal: str) -> str:
@@ -54,7 +58,6 @@ class Secured:
     bootstrap: str
     inner: str
     certificates: Certificates
-    _admins: list[AdminClient] = field(default_factory=list)
 
     def properties(self, principal: str, password: str | None = None) -> dict[str, str]:
         """A principal's librdkafka settings."""
@@ -93,21 +96,26 @@ class Secured:
         return owner
 
     def grant(self, admin: AdminClient, rights: list[Acl]) -> None:
-        """Add rights."""
-        for done in admin.create_acls([_binding(acl) for acl in rights]).values():
+        """Add rights and wait until the broker goes by them, which is after it has stored them."""
+        wanted = {_binding(acl) for acl in rights}
+        for done in admin.create_acls(list(wanted)).values():
             done.result()
+        wait_until(lambda: wanted <= set(admin.describe_acls(_EVERY_ACL).result()), "the rights")
 
     def add_users(self) -> None:
         """Passwords for all principals."""
         admin = self.as_owner("").admin
         scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-        users = [UserScramCredentialUpsertion(p, scram, password_of(p).encode()) for p in PRINCIPALS]
+        users = [UserScramCredentialUpsertion(str(p), scram, password_of(p).encode()) for p in PRINCIPALS]
         for done in admin.alter_user_scram_credentials(users).values():
             done.result()
 
-    def _with(self, desk: Pipeline, config: KafkaConfig) -> Pipeline:
-        from agents.stream import clients
+        def known() -> bool:
+            return set(PRINCIPALS) <= admin.describe_user_scram_credentials(None).result().keys()
 
+        wait_until(known, "the passwords")
+
+    def _with(self, desk: Pipeline, config: KafkaConfig) -> Pipeline:
         desk.config, desk.admin = config, clients.admin(config)
         return desk
 
