@@ -26,8 +26,8 @@ _unheeded.setLevel(logging.CRITICAL)
 
 _TICK_SECONDS = 0.1  # a stop is noticed within it
 _FULL_SECONDS = 0.02
-_CLOSE_SECONDS = 0.5
-_JOIN_SECONDS = 1.0
+_CLOSE_SECONDS = 0.2
+_JOIN_SECONDS = 0.5
 _PATIENT_TRIES = 5
 _LONGEST_RETRY_AFTER = 900.0
 _CONNECTION: dict[str, Any] = {
@@ -98,7 +98,7 @@ class Receiver:
         self._thread.start()
 
     def close(self) -> None:
-        """End, within about a second; whatever has not come by then is not waited for."""
+        """End, within half a second; whatever has not come by then is not waited for."""
         self._stop.set()
         self._thread.join(_JOIN_SECONDS)
 

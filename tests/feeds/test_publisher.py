@@ -1,8 +1,10 @@
 """The promise of the clocks, and equal content in both wire formats."""
 
+import dataclasses
 import math
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from agents.feeds.generator import WalkSettings, walk
 from agents.feeds.merging import shuffled
 from agents.feeds.publisher import QuotePublisher
-from agents.feeds.quotes import CUT, FIELD_MISSING, Quotes
+from agents.feeds.quotes import CUT, FIELD_MISSING, Quotes, concatenate
 from agents.feeds.wire import FRAME_ROWS, Symbols, Wire, json_values
 from schemas.frames import FIRST_BYTE, decode_frame
 from schemas.partitioning import partition_of
@@ -181,9 +183,19 @@ def test_the_chunks_of_a_feed_may_name_new_symbols() -> None:
 @pytest.mark.parametrize("wire", list(Wire))
 def test_the_exchanges_time_travels_where_it_is_known(wire: Wire) -> None:
     rows = quotes_of([row(0, T0 + i) for i in range(100)])
-    times = np.where(np.arange(100) % 2 == 0, T0 - 5 * NS, 0)
+    times = np.where(np.arange(100) < 60, T0 - 5 * NS, 0)
     sink = ListSink(1)
     QuotePublisher(sink, "test", wire).publish(dataclasses.replace(rows, exchange_ts=times))
-    records = [msgspec.json.decode(value) for _, value in sink.records[0]]
-    found = [record.get("exchange_ts", 0) for record in records if "clock" not in record]
-    assert found == times.tolist()
+    assert [each for each in sink.content(0) if isinstance(each, Row)] == rows_of(rows)
+    single = [msgspec.json.decode(value) for key, value in sink.records[0] if key is not None]
+    known = [record["exchange_ts"] for record in single if "exchange_ts" in record]
+    assert known == [T0 - 5 * NS] * 60
+    assert len(single) == (100 if wire is Wire.JSON else 60)  # a frame has no column for it
+
+
+def test_chunks_with_and_without_the_exchanges_time_may_be_joined() -> None:
+    rows = quotes_of([row(0, T0), row(1, T0 + 1)])
+    timed = dataclasses.replace(rows, exchange_ts=np.array([T0, T0]))
+    joined = concatenate([rows, timed]).exchange_ts
+    assert joined is not None and joined.tolist() == [0, 0, T0, T0]
+    assert concatenate([rows, rows]).exchange_ts is None
