@@ -1,10 +1,26 @@
 #!/bin/sh
-# trim.sh VENV: takes out of installed packages what runs nothing here: tests, headers, and of Arrow what only
-# Flight and object stores use.
+# trim.sh VENV: takes out of the installed packages what runs nothing in this image.
 set -eu
 packages=$(echo "$1"/lib/python3.*/site-packages)
-find "$packages" -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
-rm -rf "$packages"/pyarrow/include "$packages"/pyarrow/src "$packages"/numpy/_core/include
-rm -f "$packages"/pyarrow/libarrow_flight.so* "$packages"/pyarrow/libarrow_python_flight.so* \
-    "$packages"/pyarrow/libarrow_s3.so* "$packages"/pyarrow/_flight.* "$packages"/pyarrow/_s3fs.*
-rm -rf "$packages"/pip "$packages"/pip-* "$packages"/setuptools "$packages"/setuptools-* "$packages"/pkg_resources
+cd "$packages"
+rm -rf pip pip-* setuptools setuptools-* pkg_resources
+find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
+# Arrow: headers, the parts for Flight and object stores, and second and third copies of libraries, which wheels hold
+# because a wheel has no links.
+rm -rf pyarrow/include pyarrow/src pyarrow/includes numpy/_core/include
+rm -f pyarrow/libarrow_flight.so* pyarrow/libarrow_python_flight.so* pyarrow/_flight.* \
+    pyarrow/libarrow_s3.so* pyarrow/_s3fs.* pyarrow/*parquet_encryption* pyarrow/_pyarrow_cpp_tests.*
+for full in pyarrow/libarrow_python.so.*.*.*; do
+    short=${full%.*.*}
+    ln -sf "$(basename "$full")" "$short"
+    ln -sf "$(basename "$short")" "${short%.*}"
+done
+# Elements that the page does not show.
+rm -rf nicegui/elements/mermaid/dist nicegui/elements/plotly/dist nicegui/elements/codemirror/dist \
+    nicegui/elements/echart/dist nicegui/elements/json_editor/dist nicegui/elements/scene/dist
+# Its package draws in notebooks, with IPython; the page takes the files beside it.
+: > uplot/__init__.py
+# The compiler's symbols are for its debugger.
+if command -v strip > /dev/null; then
+    strip --strip-unneeded llvmlite/binding/libllvmlite.so
+fi
