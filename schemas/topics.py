@@ -57,6 +57,11 @@ class Topic:
         """Whether only the latest record of a key is kept."""
         return self.settings["cleanup.policy"] == "compact"
 
+    @property
+    def transactional(self) -> bool:
+        """Whether its only writer uses transactions, whose ends are markers in the log that no reader gets."""
+        return self.writer in (Writer.SIGNALS, Writer.EXECUTION, Writer.PORTFOLIO)
+
 
 QUOTES = Topic(
     "quotes",

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from agents.stream.errors import STUCK_EXIT_STATUS, BadConfiguration
 
 log = logging.getLogger(__name__)
+_CLIENT_SECONDS = 10.0
+"""A client that says nothing for so long is let go."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that left before its answer is no trouble of ours; anything else is."""
+        error = sys.exception()
+        log.log(logging.DEBUG if isinstance(error, OSError) else logging.ERROR, "health page: %r", error)
 
 
 class HealthServer:
@@ -30,11 +43,14 @@ class HealthServer:
         registry: CollectorRegistry,
     ) -> None:
         class Handler(BaseHTTPRequestHandler):
+            timeout = _CLIENT_SECONDS
+
             def do_GET(self) -> None:
-                if self.path == "/metrics":
+                path = urlsplit(self.path).path
+                if path == "/metrics":
                     self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
-                elif self.path in ("/live", "/ready"):
-                    trouble = live() if self.path == "/live" else ready()
+                elif path in ("/live", "/ready"):
+                    trouble = live() if path == "/live" else ready()
                     self._answer(503 if trouble else 200, f"{trouble or 'ok'}\n".encode(), "text/plain; charset=utf-8")
                 else:
                     self._answer(404, b"there are /live, /ready and /metrics\n", "text/plain; charset=utf-8")
@@ -50,10 +66,9 @@ class HealthServer:
                 log.debug(format, *arguments)
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = _Server((host, port), Handler)
         except OSError as error:
             raise BadConfiguration(f"cannot serve health pages at {host}:{port}: {error.strerror}") from error
-        self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 

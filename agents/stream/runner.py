@@ -362,11 +362,12 @@ class Runner:
         if now < self._next_lag or not self._held:
             return
         self._next_lag = now + _LAG_SECONDS
+        marker = 1 if self._agent.source.transactional else 0
         lag = 0
         for partition, held in self._held.items():
             # Known from the fetches that run anyway; no request of its own.
             _, end = self._consumer.get_watermark_offsets(TopicPartition(self._source_topic, partition), cached=True)
-            lag += max(0, end - held.position)
+            lag += max(0, end - marker - held.position)
         self.metrics.lag.set(lag)
 
     def _row_counters(self) -> Iterable[tuple[int, Mapping[str, int]]]:
