@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ class Evidence:
 
     partitions: dict[int, Partition] = field(default_factory=dict)
     quotes_digest: str = ""
+    foreign_controls: list[str] = field(default_factory=list)
     ends: dict[int, int] = field(default_factory=dict)
     signals: Rows = field(default_factory=list)
     executions: Rows = field(default_factory=list)
@@ -43,12 +44,21 @@ class Evidence:
     event_ids: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-def collect(config: KafkaConfig) -> Evidence:
-    """Read every topic of a run that has come to rest. Raises NoBroker or MissingTopics."""
+def collect(config: KafkaConfig, published: Sequence[tuple[bytes, bytes]]) -> Evidence:
+    """Read every topic of a run that has come to rest. Raises NoBroker or MissingTopics.
+
+    published: key and value of every control in the order of publication; by now the topic has only the newest of each
+    key, while the agents had to act on all of them.
+    """
     found = Evidence()
     controls = Controls()
-    for message in read_whole(config, "controls"):
-        controls.add(message.offset(), message.key().decode(), orjson.loads(message.value()))
+    for version, (key, value) in enumerate(published):
+        controls.add(version, key.decode(), orjson.loads(value))
+    found.foreign_controls = [
+        f"controls at {message.offset()}"
+        for message in read_whole(config, "controls")
+        if (message.key(), message.value()) != tuple(published[message.offset()])
+    ]
     _read_quotes(config, found, controls)
     found.signals = list(_rows(config, "signals", found.event_ids))
     found.executions = list(_rows(config, "executions", found.event_ids))

@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,11 @@ class Change:
     publish_ts: int
     key: str
     control: Control | StarControl
+
+    @property
+    def record(self) -> tuple[bytes, bytes]:
+        """Key and value."""
+        return self.key.encode(), encode_control(self.control)
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,11 @@ class Market:
             later.append(Change(effective - lead, key, _control(chance, key, effective)))
         return first, sorted(later, key=lambda change: change.publish_ts)
 
+    def published(self) -> list[tuple[bytes, bytes]]:
+        """Key and value of every control, in the order in which they are published."""
+        first, later = self.controls()
+        return [change.record for change in [*first, *later]]
+
 
 def _chain(first: Quotes, rest: Iterator[Quotes]) -> Iterator[Quotes]:
     yield first
@@ -110,16 +120,16 @@ def _control(chance: random.Random, key: str, effective_from: int) -> Control | 
 
 
 class Player(threading.Thread):
-    """Publishes a market at a pace, straight to the broker. speed: event seconds a second, None for as fast as it goes.
+    """Publishes a market straight to the broker. seconds: how much event time has passed, None for as fast as it goes.
 
     A control is confirmed by the broker before any quote goes out that is later than its time of publication.
     """
 
-    def __init__(self, config: KafkaConfig, market: Market, speed: float | None) -> None:
+    def __init__(self, config: KafkaConfig, market: Market, seconds: Callable[[], float] | None) -> None:
         super().__init__(name="player", daemon=True)
         self._config = config
         self._market = market
-        self._speed = speed
+        self._seconds = seconds
         self.error: Exception | None = None
         self.sent = 0
 
@@ -138,28 +148,28 @@ class Player(threading.Thread):
         publisher = QuotePublisher(sink, FEED, Wire.JSON)
         for change in first:
             _publish(operator, change)
-        began = time.monotonic()
         start: int | None = None
         for chunk in self._market.quotes():
             start = int(chunk.promise[0]) if start is None else start
-            for rows in self._paced(chunk, start, began):
+            for rows in self._paced(chunk, start):
                 while later and later[0].publish_ts <= int(rows.promise[-1]):
                     _publish(operator, later.pop(0))
                 publisher.publish(rows)
                 self.sent = publisher.quotes
         publisher.end()
+        for change in later:  # due after the last quote
+            _publish(operator, change)
         for producer in (sink, operator):
             producer.flush()
             producer.close()
 
-    def _paced(self, chunk: Quotes, start: int, began: float) -> Iterator[Quotes]:
-        if self._speed is None:
-            # Whole chunks would put a control that is published "before" a chunk far ahead of its time; no harm.
+    def _paced(self, chunk: Quotes, start: int) -> Iterator[Quotes]:
+        if self._seconds is None:
             yield chunk
             return
         at = 0
         while at < len(chunk):
-            now = start + round((time.monotonic() - began) * self._speed * NS)
+            now = start + round(self._seconds() * NS)
             due = int(np.searchsorted(chunk.promise, now, "right"))
             if due > at:
                 yield chunk.take(slice(at, due))
@@ -169,5 +179,5 @@ class Player(threading.Thread):
 
 
 def _publish(operator: Publisher, change: Change) -> None:
-    operator.send([(0, change.key.encode(), encode_control(change.control))])
+    operator.send([(0, *change.record)])
     operator.flush()

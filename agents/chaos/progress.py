@@ -24,6 +24,7 @@ class Progress:
         self.counts: Counter[str] = Counter()
         self.offsets: dict[tuple[str, int], int] = {}
         self._used: dict[tuple[str, int], int] = {}
+        self._commits: Counter[str] = Counter()
 
     def poll(self, seconds: float) -> None:
         """Take in what has come, waiting up to so many seconds for a first record."""
@@ -33,12 +34,17 @@ class Progress:
             if topic == "checkpoints" and message.value() is not None:
                 row = orjson.loads(message.value())
                 at = row["role"], row["partition"]
+                self._commits[row["role"]] += 1
                 self.offsets[at] = row["offset"]
                 self._used[at] = row["counters"].get("used", 0)
 
     def used(self, role: str) -> int:
         """Rows that a role has used so far."""
         return sum(count for (of, _), count in self._used.items() if of == role)
+
+    def commits(self, role: str) -> int:
+        """Checkpoints that a role has committed so far."""
+        return self._commits[role]
 
     def behind(self) -> str | None:
         """What has not been worked off yet, None when all is; for a feed that has ended."""

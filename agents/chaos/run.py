@@ -35,7 +35,7 @@ _REPORT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class ChaosSettings:
-    """How long and how hard. minutes: of wall time under faults; speed: event seconds a second meanwhile.
+    """How long and how hard. minutes: of the storm's time; speed: event seconds a second of it.
 
     agent_gap, surroundings_gap: mean seconds between two faults of agents, and of broker or network.
     """
@@ -100,7 +100,7 @@ def _undisturbed(arena: Arena, market: Market, folder: Path, note: Note) -> Evid
         crew.stop()
     if trouble is not None:
         raise StreamError(f"even the undisturbed run did not finish: {trouble}; see {folder}")
-    evidence = collect(config)
+    evidence = collect(config, market.published())
     bad = [check.line for check in audit(evidence) if not check.good]
     if bad:
         raise StreamError(f"even the undisturbed run fails: {'; '.join(bad)}")
@@ -115,8 +115,8 @@ def _disturbed(
     with _crew(arena, STORM, folder, note) as crew:
         progress = Progress(config)
         _first_work(config, crew)
-        with _playing(config, settings.market, settings.speed) as player:
-            storm = Storm(crew, arena, events, note)
+        storm = Storm(crew, arena, events, note, progress.commits)
+        with _playing(config, settings.market, lambda: storm.seconds * settings.speed) as player:
             reported = _Reporter(note, progress, player)
             while player.is_alive() or not storm.over:
                 storm.turn()
@@ -127,14 +127,16 @@ def _disturbed(
             behind = _drain(progress, player, _DRAIN_SECONDS, reported)
         progress.close()
         stopped = crew.stop()
+        found = collect(config, settings.market.published())
         checks = [
             _check("the feed sent everything", [repr(player.error)] if player.error else [], f"{player.sent:,} quotes"),
             _check("all input worked off", [behind] if behind else [], "nothing left"),
+            _check("controls are those published", found.foreign_controls, "all"),
             _check("no agent gave up", crew.given_up, f"{sum(crew.statuses.values())} ended and were replaced"),
             _check("SIGTERM ends each agent with 0", stopped, "all"),
             _check("the broker came back each time", storm.failures, "yes"),
         ]
-        return Outcome([*checks, *audit(collect(config), calm)], storm.done, crew.statuses)
+        return Outcome([*checks, *audit(found, calm)], storm.done, crew.statuses)
 
 
 def _check(name: str, wrong: list[str], figure: str) -> Check:
@@ -203,8 +205,8 @@ def _crew(arena: Arena, prefix: str, folder: Path, note: Note) -> Iterator[Crew]
 
 
 @contextlib.contextmanager
-def _playing(config: KafkaConfig, market: Market, speed: float | None) -> Iterator[Player]:
-    player = Player(config, market, speed)
+def _playing(config: KafkaConfig, market: Market, seconds: Callable[[], float] | None) -> Iterator[Player]:
+    player = Player(config, market, seconds)
     player.start()
     yield player
 

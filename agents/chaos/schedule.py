@@ -66,8 +66,12 @@ class Event:
         """The event on one line."""
         what = f"{self.fault} {self.trouble}" if self.trouble else str(self.fault)
         whom = "" if self.fault in (Fault.BROKER_KILL, Fault.BROKER_PAUSE, Fault.DISK_FULL) else self.role or "all"
-        lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
-        return f"{what} {whom}{lasting}".replace("  ", " ")
+        return f"{what} {whom}".rstrip() + self.lasting
+
+    @property
+    def lasting(self) -> str:
+        """For how long, as text."""
+        return f" for {self.seconds:.1f} s" if self.seconds else ""
 
 
 def plan(seed: int, seconds: float, agent_gap: float, surroundings_gap: float, disk: bool) -> list[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ def chaos(
         list[Path] | None, typer.Argument(metavar="[FILES]...", help="Quotes of real days; else made-up ones.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Repeats a run's input and faults.")] = None,
-    minutes: Annotated[float, typer.Option(min=0.2, help="Of wall time under faults.")] = 3.0,
+    minutes: Annotated[float, typer.Option(min=0.2, help="Under faults; more on a slow machine.")] = 3.0,
     full: Annotated[bool, typer.Option("--full", help="200 kills and pauses, 30 broker and network faults.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder of logs, also of a good run.")] = False,
 ) -> None:
@@ -38,6 +39,11 @@ def chaos(
     def note(text: str) -> None:
         typer.echo(f"{time.monotonic() - began:7.1f} s  {text}")
 
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for ending in (signal.SIGTERM, signal.SIGINT):  # processes and file system are cleaned up on the way out
+        signal.signal(ending, interrupt)
     outcome = run(settings, folder, note)
     typer.echo(f"faults: {_listed(outcome.faults)}")
     typer.echo(f"agents that ended (role, status): {_listed(outcome.statuses)}")
