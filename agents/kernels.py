@@ -5,6 +5,7 @@ Without it the first batch of every agent would take as long as the compiler doe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -14,11 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from schemas.frames import encode_frame
 from schemas.records import Control
 from schemas.topics import EXECUTIONS, SIGNALS, Topic
 
 _ROOT = Path(__file__).parents[1]
-_SOURCES = ("agents/strategy/*.py", "agents/feeds/*.py", "schemas/*.py")
+_SOURCES = ("agents/strategy/*.py", "agents/feeds/*.py", "schemas/*.py", "agents/stream/librdkafka.py")
 _STAMP = _ROOT / "agents" / "strategy" / "__pycache__" / "kernels.stamp"
 _NS = 1_000_000_000
 _BEGIN = 1_700_000_000 * _NS
@@ -41,6 +45,7 @@ def compile_all() -> None:
     from agents.portfolio import PortfolioAgent
     from agents.signals import SignalsAgent
     from agents.strategy.settings import Settings
+    from agents.stream import librdkafka
 
     next(walk(WalkSettings(), _BEGIN))
     settings = Settings(warmup_seconds=20)
@@ -51,7 +56,12 @@ def compile_all() -> None:
     fills = _Outputs()
     ExecutionAgent(settings).task(0, 1).process(_batch(SIGNALS.name, desk.of(SIGNALS)), fills)
     PortfolioAgent().task(0, 1).process(_batch(EXECUTIONS.name, fills.of(EXECUTIONS)), _Outputs())
-    if _STAMP.parent.is_dir():
+    nothing = [np.zeros(0, np.int64)] * 4
+    messages, small = np.zeros(0, np.int64), np.zeros(0, np.int32)
+    librdkafka.describe(messages, 0, np.zeros(1, np.int64), small, small, *nothing)
+    librdkafka.destroy(messages, 0)
+    # Where nothing may be written, as in a container, the next start looks again; that is all.
+    with contextlib.suppress(OSError):
         _STAMP.write_text(_state())
 
 
@@ -66,6 +76,9 @@ def _state() -> str:
 
 
 def _quotes() -> Iterable[bytes]:
+    frame = encode_frame([_SYMBOL], np.zeros(1, np.int32), np.full(1, _BEGIN), [np.full(1, 100.0)] * 4)
+    yield frame  # read by pyarrow, as every first frame
+    yield frame  # read by the kernel
     for second in range(_SECONDS):
         bid = 100.0 + second % 37 - 3 * (second % 11)
         ts = _BEGIN + second * _NS

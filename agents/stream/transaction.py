@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -15,6 +16,12 @@ Headers = Sequence[tuple[str, bytes]]
 _INIT_SECONDS = 30.0
 _CALL_SECONDS = 5.0
 _PATIENCE_SECONDS = 12.0
+_COORDINATOR_MOVES = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.CONCURRENT_TRANSACTIONS,
+)
 
 
 class Transactions:
@@ -34,17 +41,25 @@ class Transactions:
 
     def open(self) -> None:
         """Take over the transactional id: aborts what a predecessor left open. Raises NoBroker."""
-        self._producer = clients.transactional_producer(self._config, self._id)
         self.started = None
-        try:
-            self._producer.init_transactions(_INIT_SECONDS)
-        except KafkaException as error:
-            reason = error.args[0]
-            if reason.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
-                raise InstanceTaken(f"another process runs as {self._id}; give each its own --instance") from error
-            if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-                raise NoBroker(f"no transaction coordinator at {self._config.bootstrap}: {reason.str()}") from error
-            raise StreamError(f"cannot use transactions as {self._id}: {reason.str()}") from error
+        deadline = self._now() + _INIT_SECONDS
+        while True:
+            self._producer = clients.transactional_producer(self._config, self._id)
+            try:
+                self._producer.init_transactions(max(1.0, deadline - self._now()))
+                return
+            except KafkaException as error:
+                # A coordinator that moves or still loads, as after the start of a broker, is there a moment later.
+                if error.args[0].code() not in _COORDINATOR_MOVES or self._now() > deadline:
+                    self._refuse(error)
+
+    def _refuse(self, error: KafkaException) -> NoReturn:
+        reason = error.args[0]
+        if reason.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
+            raise InstanceTaken(f"another process runs as {self._id}; give each its own --instance") from error
+        if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            raise NoBroker(f"no transaction coordinator at {self._config.bootstrap}: {reason.str()}") from error
+        raise StreamError(f"cannot use transactions as {self._id}: {reason.str()}") from error
 
     def begin(self) -> None:
         """Begin a transaction unless one is open."""
