@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.topics import MOMENTS, QUOTES
+from schemas.topics import DEAD_LETTERS, MOMENTS, QUOTES
 
 _FRAME_FIRST_BYTE = 0xFF
 
@@ -24,11 +24,18 @@ def lines(topic: str, message: Any, symbol: str | None = None) -> Iterator[str]:
     for row_key, row in rows:
         if symbol is None or row_key == symbol:
             at = f'"partition":{message.partition()},"offset":{message.offset()}'
+            if topic == DEAD_LETTERS.name:
+                at += f',"headers":{_headers(message)}'
             yield f'{{{at},"key":{json.dumps(row_key)},"value":{row}}}'
 
 
 def _text(data: bytes | None) -> str | None:
     return None if data is None else data.decode(errors="replace")
+
+
+def _headers(message: Any) -> str:
+    """Where a record came from, and why it could not be used."""
+    return json.dumps({name: _text(value) for name, value in message.headers() or ()})
 
 
 def _json(value: bytes | None) -> str:
