@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-SEED = "20260105"
+SEED = "13"
 MINUTES = "1.2"
 SECONDS = 360
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from agents.chaos.proxy import Trouble
+from agents.chaos.run import ChaosSettings
 from agents.chaos.schedule import OF_AGENTS, OF_SURROUNDINGS, Fault, plan
+from agents.fleet import ROLES
+from tests.chaos.test_chaos import MINUTES, SEED
 
 SESSION_SECONDS = 6.0
 
@@ -39,3 +42,10 @@ def test_every_network_trouble_comes_in_a_long_run_and_no_full_disk_without_a_di
     events = plan(1, 960, 4, 10, False)
     assert {event.trouble for event in events if event.fault is Fault.NETWORK} == set(Trouble)
     assert Fault.DISK_FULL not in {event.fault for event in events}
+
+
+def test_the_short_form_of_ci_has_every_kind_of_fault() -> None:
+    settings = ChaosSettings(int(SEED), float(MINUTES))
+    events = plan(settings.seed, settings.minutes * 60, settings.agent_gap, settings.surroundings_gap, True)
+    assert {event.fault for event in events} >= set(Fault) - {Fault.BROKER_PAUSE}
+    assert {event.role for event in events if event.fault is Fault.KILL} == set(ROLES)
