@@ -57,7 +57,7 @@ class Crew:
         self._lock = threading.RLock()
         self._members: list[Member] = []
         self._restarts: list[tuple[float, str, str, str]] = []
-        self._names = 0
+        self._names = self._hosts = 0
         self._lifeline = os.pipe()
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="crew", daemon=True)
@@ -110,7 +110,8 @@ class Crew:
         """Start another process under the name of one that is stopped, as if on another machine."""
         with self._lock:
             member.rival = True
-            self._spawn(member.role, member.instance, "b" if member.host == "a" else "a")
+            self._hosts += 1
+            self._spawn(member.role, member.instance, f"b{self._hosts}")
 
     def join(self, role: str, count: int) -> list[Member]:
         """More processes of a role."""
