@@ -192,7 +192,9 @@ def test_the_command_lists_runs_and_resumes(tmp_path: Path, data: Path) -> None:
 
 
 def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(tmp_path: Path, data: Path) -> None:
-    arguments = command(data, tmp_path / "work", "--workers", "1", "--trades", str(tmp_path / "t.parquet"))
+    # So many settings that it cannot be done before the signal comes.
+    bands = "band=" + ",".join(f"{n / 100}" for n in range(1, 41))
+    arguments = command(data, tmp_path / "work", "--workers", "1", "--sweep", bands)
     running = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     assert running.stderr is not None
     assert "0 of 2 tasks" in running.stderr.readline()
