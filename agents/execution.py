@@ -61,7 +61,8 @@ class ExecutionTask:
         self._signals = counters.get("used", 0)
         for row in table.values():
             position = msgspec.json.decode(row, type=Position)
-            ledger = self._ledgers[self._number(position.symbol)]
+            number = self._number(position.symbol)  # first: it may put a larger array in place
+            ledger = self._ledgers[number]
             latched = position.loss_latched_version
             ledger["position"] = units_of(position.shares)
             ledger["average_cost"] = position.average_cost
