@@ -56,8 +56,8 @@ class Market:
 
     seed: int
     seconds: float
-    symbols: int = 24
-    rate: float = 75.0
+    symbols: int = 280  # more than any table begins with room for, in each of four partitions
+    rate: float = 100.0
     changes: int = 40
     files: tuple[Path, ...] = field(default=())
 

@@ -42,7 +42,7 @@ class ChaosSettings:
 
     seed: int
     minutes: float = 3.0
-    speed: float = 20.0
+    speed: float = 10.0
     agent_gap: float = 4.0
     surroundings_gap: float = 10.0
     files: tuple[Path, ...] = ()

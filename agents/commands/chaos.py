@@ -39,7 +39,8 @@ def chaos(
     def note(text: str) -> None:
         typer.echo(f"{time.monotonic() - began:7.1f} s  {text}")
 
-    def interrupt(*_: object) -> None:
+    def interrupt(number: int, _: object) -> None:
+        note(f"ended by {signal.Signals(number).name}, nothing is checked")
         raise KeyboardInterrupt
 
     for ending in (signal.SIGTERM, signal.SIGINT):  # processes and file system are cleaned up on the way out

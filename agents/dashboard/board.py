@@ -19,6 +19,8 @@ from schemas import records, topics
 from schemas.topics import Topic
 
 MONEY, MACHINE, PLOT = "totals", "machine", "plot:"
+_MONEY_SECONDS, _MACHINE_SECONDS = 0.5, 1.0
+"""Least time between two frames of the summaries, which cost the same whatever has changed."""
 WATCHED: tuple[Topic, ...] = (
     topics.CONTROLS,
     topics.TICKS_BID_ASK,
@@ -73,6 +75,7 @@ class Board:
         self.histories: dict[str, History] = {}
         self.clock = 0
         self._sent: dict[str, tuple[int, int]] = {}
+        self._due: dict[str, float] = {}
         self._handlers: dict[str, Callable[[Message], None]] = {
             self._prefix + topic.name: handler
             for topic, handler in (
@@ -178,8 +181,8 @@ class Board:
 
     # -- frames and snapshots out --------------------------------------------------------------------------------
 
-    def frame(self, wanted: Iterable[str]) -> dict[str, bytes]:
-        """What changed of each wanted channel since the last frame. The caller holds the lock."""
+    def frame(self, wanted: Iterable[str], now: float = 0.0) -> dict[str, bytes]:
+        """What changed of each wanted channel since the last frame; now: in seconds. The caller holds the lock."""
         wanted = set(wanted)
         money = self.tables[tables.MONEY.name]
         for symbol, row in self.money.take_changes():
@@ -197,11 +200,13 @@ class Board:
             if fragment is not None:
                 frame[channel] = fragment
         self._sent = {channel: at for channel, at in self._sent.items() if channel in wanted}
-        points = self.curve.take_changes()
-        if MONEY in wanted:
-            frame[MONEY] = _json({"totals": self._totals(), "put": points})
-        if MACHINE in wanted:
-            frame[MACHINE] = self._machine()
+        for channel, seconds, summary in (
+            (MONEY, _MONEY_SECONDS, self._money),
+            (MACHINE, _MACHINE_SECONDS, self._machine),
+        ):
+            if channel in wanted and now >= self._due.get(channel, 0.0):
+                self._due[channel] = now + seconds
+                frame[channel] = summary()
         return frame
 
     def snapshot(self, channel: str) -> bytes:
@@ -246,6 +251,9 @@ class Board:
         if dropped:
             message["drop"] = dropped
         return _json(message)
+
+    def _money(self) -> bytes:
+        return _json({"totals": self._totals(), "put": self.curve.take_changes()})
 
     def _machine(self) -> bytes:
         state = self.machine.state()

@@ -22,7 +22,7 @@ SOURCES: Mapping[str, tuple[Topic, int]] = {
 }
 PULSE_TOPICS = tuple(topic for topic, _ in SOURCES.values())
 _STUCK_SECONDS = 5.0
-_RECENT_SECONDS = 60.0
+_RECENT_SECONDS = 30.0
 _DAY_SECONDS = 86_400.0
 
 
@@ -59,7 +59,8 @@ class Machine:
         self._places: dict[tuple[str, int], _Place] = {}
         self._ends: Mapping[str, Mapping[int, int]] = {}
         self._quoted: float | None = None
-        self._ages: deque[tuple[float, float]] = deque(maxlen=10_000)  # published, seconds after the decision
+        # Decision time, and seconds from it to its publication.
+        self._ages: deque[tuple[float, float]] = deque(maxlen=1_000)
         self._trouble: str | None = "Reading the topics has not begun"
         self._catching_up = True
         self._behind_since: dict[str, float] = {}
@@ -79,7 +80,7 @@ class Machine:
 
     def on_decision(self, decided_ts: int, published_ms: int) -> None:
         """Note how long after its decision time an execution was published."""
-        self._ages.append((published_ms / 1000, published_ms / 1000 - decided_ts / 1e9))
+        self._ages.append((decided_ts / 1e9, published_ms / 1000 - decided_ts / 1e9))
 
     def note_ends(self, ends: Mapping[str, Mapping[int, int]], quoted: float | None = None) -> None:
         """The broker has answered with the ends of `PULSE_TOPICS`; quoted: time of the newest quote, if known."""
@@ -117,7 +118,8 @@ class Machine:
         """Everything for the page, as JSON can hold it."""
         now = self._now()
         agents = [self._agent(role, now) for role in SOURCES]
-        ages = sorted(age for published, age in self._ages if now - published < _RECENT_SECONDS)
+        newest = max((decided for decided, _ in self._ages), default=0.0)
+        ages = sorted(age for decided, age in self._ages if newest - decided < _RECENT_SECONDS)
         live = bool(ages) and abs(ages[-1]) < _DAY_SECONDS
         return {
             "now": now,

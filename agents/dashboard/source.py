@@ -116,7 +116,7 @@ class Source:
 
     def _send_frame(self, anew: bool = False) -> None:
         with self._board.lock:
-            frame = self._board.frame(self._wanted())
+            frame = self._board.frame(self._wanted(), time.monotonic())
         self._emit(frame, anew)
 
     # -- broker and agents ----------------------------------------------------------------------------------------

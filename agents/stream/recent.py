@@ -17,7 +17,7 @@ from schemas.topics import Topic
 
 _MOST_AT_ONCE = 10_000
 _REQUEST_SECONDS = 10.0
-_PULSE_SECONDS = 2.0
+_PULSE_SECONDS = 4.0
 _NONE = -1
 
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from agents.dashboard.settings import DashboardSettings
 from agents.stream.errors import BadConfiguration
+from tests.dashboard.loops import in_own_loop
 from tests.dashboard.serving import Served, served
 from tests.kafka import Kafka
 
@@ -54,7 +55,7 @@ def open_socket(door: Served, path: str, origin: str | None, **headers: str) -> 
             assert error.response.status_code == 403
             return None
 
-    return asyncio.run(attempt())
+    return in_own_loop(attempt())
 
 
 def own_origin(door: Served) -> str:
@@ -98,7 +99,7 @@ def test_data_socket_takes_no_edits(open_door: Served) -> None:
                     await asyncio.wait_for(socket.recv(), 10)
             return closed.value.rcvd.code if closed.value.rcvd else 0
 
-    assert asyncio.run(attempt()) == 1003
+    assert in_own_loop(attempt()) == 1003
 
 
 def test_other_addresses_need_a_password() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.dashboard.board import Board
 from agents.dashboard.hub import FRAMES_KEPT, Hub
+from tests.dashboard.loops import in_own_loop
 
 
 class FakeSocket:
@@ -53,7 +54,7 @@ def trial(work: Callable[[Hub, FakeBoard], Awaitable[None]]) -> None:
         hub.start()
         await work(hub, board)
 
-    asyncio.run(run())
+    in_own_loop(run())
 
 
 def test_page_gets_a_snapshot_first_then_the_changes_of_what_it_shows() -> None:

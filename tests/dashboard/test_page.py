@@ -1,13 +1,12 @@
 """The page on the real pipeline: what it shows is what the topics hold."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.dashboard.desk import Desk
-from tests.dashboard.pages import cell, listen, open_page, open_tab, plot_data
+from tests.dashboard.pages import cell, open_page, open_tab, plot_data
 from tests.dashboard.serving import Served
 from tests.integration.pipeline import wait_until
 
@@ -90,48 +89,6 @@ def test_table_sorts_and_filters(page: Page, dashboard: Served) -> None:
     page.get_by_label("Filter").fill("BA")
     expect(rows).to_have_count(1)
     expect(page.locator(first)).to_have_text("BAC")
-
-
-def test_totals_are_those_of_pnl_marked_to_the_latest_tick(page: Page, desk: Desk, dashboard: Served) -> None:
-    got = listen(page, "totals")
-    open_page(page, dashboard.url)
-
-    def agrees() -> bool:
-        pnl, positions, ticks = (desk.pipeline.table(name) for name in ("pnl", "positions", "ticks_bid_ask"))
-        page.wait_for_timeout(300)
-        totals = got[-1]["totals"] if got else {"marked_ts": None}
-        held = [row for row in pnl.values() if row["shares"]]
-        marks = {row["symbol"]: (tick["bid"] + tick["ask"]) / 2 for row in held for tick in [ticks[row["symbol"]]]}
-        unrealised = math.fsum(row["shares"] * (marks[row["symbol"]] - row["average_cost"]) for row in held)
-        return (
-            bool(held)
-            and totals["marked_ts"] == max(ticks[row["symbol"]]["ts"] for row in held)
-            and totals["trades"] == sum(row["trades"] for row in positions.values())
-            and math.isclose(totals["realised"], math.fsum(row["realised"] for row in pnl.values()), abs_tol=1e-6)
-            and math.isclose(totals["fees"], math.fsum(row["fees"] for row in pnl.values()), abs_tol=1e-6)
-            and math.isclose(totals["unrealised"], unrealised, abs_tol=1e-6)
-            and math.isclose(totals["net"], totals["realised"] + unrealised - totals["fees"], abs_tol=1e-6)
-        )
-
-    wait_until(agrees, "the totals to agree with pnl and the latest ticks")
-    expect(page.locator("[data-total=net]")).not_to_have_text("–")
-
-
-def test_equity_curve_ends_at_the_published_net(page: Page, desk: Desk, dashboard: Served) -> None:
-    got = listen(page, "totals")
-    open_page(page, dashboard.url)
-
-    def agrees() -> bool:
-        rows = list(desk.pipeline.pnl().values())
-        page.wait_for_timeout(300)
-        changes = {ts: change for message in got for ts, change in message.get("all", message.get("put"))}
-        decided = {row["ts"] for row in rows}
-        if len(decided) != 1 or max(changes, default=0) != decided.pop() / 1e9:
-            return False
-        net = got[-1]["totals"]["before"] + math.fsum(changes.values())
-        return math.isclose(net, math.fsum(row["net"] for row in rows), abs_tol=1e-6)
-
-    wait_until(agrees, "the curve to end at the published net")
 
 
 def test_two_pages_show_the_same_and_leave_one_alone_when_one_goes(

@@ -43,12 +43,12 @@ def test_edited_control_changes_the_next_executions_and_says_since_when(
 ) -> None:
     open_page(page, dashboard.url, tab="controls")
     expect(cell(page, "controls", "AAPL", "lot_shares")).to_have_text("50")
-    edit(page, "AAPL", "lot_shares", "7")
+    edit(page, "AAPL", "lot_shares", "20")
     expect(page.locator(".q-notification", has_text="AAPL: sent as version")).to_contain_text(
         "holds from the next decision"
     )
     version = [m.offset() for m in desk.pipeline.messages("controls")][-1]
-    assert control(desk, "AAPL")["lot_shares"] == 7
+    assert control(desk, "AAPL")["lot_shares"] == 20
     expect(cell(page, "controls", "AAPL", "effect")).to_contain_text("since", timeout=15_000)
 
     def filled() -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def test_edited_control_changes_the_next_executions_and_says_since_when(
         return [e for e in executions if e["symbol"] == "AAPL" and e["control_version"] == version and e["shares"]]
 
     wait_until(filled, "fills under the new control")
-    assert all(e["shares"] <= 7 for e in filled())
+    assert all(e["shares"] <= 20 for e in filled())
 
 
 def test_edit_keeps_what_others_changed_meanwhile(page: Page, desk: Desk, dashboard: Served) -> None:

@@ -77,7 +77,7 @@ function typed(change) {
 export function columnDefs(columns, editable, choices, log) {
   return columns.map(([name, kind], i) => {
     const def = { minWidth: Math.max(92, 40 + 7 * name.length), ...KINDS[kind], colId: String(i + 1), field: String(i + 1), headerName: name, headerTooltip: name };
-    if (SIGNED.has(name) && !editable.size) def.cellClassRules = signed;
+    if (SIGNED.has(name) && !editable.size && !(log && name === 'shares')) def.cellClassRules = signed;
     if (name === 'text' || name === 'reason' || name === 'value') def.flex = 2;
     if (editable.size) def.suppressHeaderFilterButton = true;
     if (log && i === 0) def.sortingOrder = ['desc', 'asc', null];

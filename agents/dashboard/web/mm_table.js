@@ -34,7 +34,7 @@ export default {
       defaultColDef: { minWidth: 88, flex: 1, resizable: true, enableCellChangeFlash: false },
       rowData: [],
       getRowId: row => row.data[0],
-      asyncTransactionWaitMillis: 50,
+      asyncTransactionWaitMillis: 10,
       animateRows: false,
       suppressColumnMoveAnimation: true,
       suppressCellFocus: false,

@@ -1,0 +1,80 @@
+"""Money on the page is money in the topics; compared when the feed has fallen silent, so that both stand still."""
+
+import math
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.dashboard.desk import SYMBOLS, Desk, running_desk
+from tests.dashboard.pages import cell, listen, open_page
+from tests.dashboard.serving import Served, served
+from tests.integration.pipeline import wait_until
+from tests.kafka import Kafka
+
+
+@pytest.fixture(scope="module")
+def desk(kafka: Kafka) -> Iterator[Desk]:
+    with running_desk(kafka.bootstrap, f"t{secrets.token_hex(3)}-", past_seconds=120) as desk:
+        wait_until(lambda: len(desk.pipeline.trades()) > 20, "trades")
+        desk.silence()
+        desk.pipeline.wait_until_drained()
+        yield desk
+
+
+@pytest.fixture(scope="module")
+def dashboard(desk: Desk) -> Iterator[Served]:
+    with served(desk.pipeline.bootstrap, desk.pipeline.prefix) as dashboard:
+        yield dashboard
+
+
+def latest(page: Page, got: list[Any], trades: int) -> dict[str, Any]:
+    """The totals once the page has been told of all trades."""
+
+    def complete() -> bool:
+        page.wait_for_timeout(200)
+        return bool(got) and got[-1]["totals"]["trades"] == trades
+
+    wait_until(complete, "the totals of all trades")
+    page.wait_for_timeout(1_000)
+    totals: dict[str, Any] = got[-1]["totals"]
+    return totals
+
+
+def test_totals_are_those_of_pnl_marked_to_the_latest_tick(page: Page, desk: Desk, dashboard: Served) -> None:
+    got = listen(page, "totals")
+    open_page(page, dashboard.url)
+    totals = latest(page, got, len(desk.pipeline.trades()))
+    pnl, ticks = desk.pipeline.pnl(), desk.pipeline.table("ticks_bid_ask")
+    held = [row for row in pnl.values() if row["shares"]]
+    marks = {symbol: (tick["bid"] + tick["ask"]) / 2 for symbol, tick in ticks.items()}
+    unrealised = math.fsum(row["shares"] * (marks[row["symbol"]] - row["average_cost"]) for row in held)
+    realised, fees = (math.fsum(row[name] for row in pnl.values()) for name in ("realised", "fees"))
+    assert held and fees > 0
+    assert totals["realised"] == pytest.approx(realised, abs=1e-6)
+    assert totals["fees"] == pytest.approx(fees, abs=1e-6)
+    assert totals["unrealised"] == pytest.approx(unrealised, abs=1e-6)
+    assert totals["net"] == pytest.approx(realised + unrealised - fees, abs=1e-6)
+    assert totals["exposure"] == pytest.approx(sum(row["shares"] * marks[row["symbol"]] for row in held), abs=1e-6)
+    assert totals["marked_ts"] == max(ticks[row["symbol"]]["ts"] for row in held)
+    expect(page.locator("[data-total=fees]")).to_have_text(f"{fees:,.2f}")
+
+
+def test_equity_curve_ends_at_the_published_net(page: Page, desk: Desk, dashboard: Served) -> None:
+    got = listen(page, "totals")
+    open_page(page, dashboard.url)
+    totals = latest(page, got, len(desk.pipeline.trades()))
+    changes = {ts: change for message in got for ts, change in message.get("all", message.get("put"))}
+    published = math.fsum(row["net"] for row in desk.pipeline.pnl().values())
+    assert totals["before"] + math.fsum(changes.values()) == pytest.approx(published, abs=1e-6)
+    assert len(changes) > 100 and min(changes) < max(changes) - 100
+
+
+def test_money_of_each_symbol_is_shown(page: Page, desk: Desk, dashboard: Served) -> None:
+    open_page(page, dashboard.url, tab="money")
+    pnl, positions = desk.pipeline.pnl(), desk.pipeline.table("positions")
+    for symbol in SYMBOLS:
+        expect(cell(page, "money", symbol, "realised")).to_have_text(f"{pnl[symbol]['realised']:,.2f}")
+        expect(cell(page, "money", symbol, "trades")).to_have_text(f"{positions[symbol]['trades']:,}")
