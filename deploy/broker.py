@@ -48,8 +48,9 @@ SINGLE_NODE = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "4",
-    # a broker that was killed may come back only when its old session is over
-    "broker.session.timeout.ms": "3000",
+    # a broker that was killed may come back only when its old session is over; at 3 s a machine under load fenced a
+    # living one
+    "broker.session.timeout.ms": "6000",
     "broker.heartbeat.interval.ms": "500",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",

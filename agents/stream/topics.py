@@ -13,6 +13,7 @@ from agents.stream.errors import MissingTopics, NoBroker, StreamError, UnequalPa
 from schemas.topics import Topic
 
 _SECONDS = 10.0
+_SHOWN_SECONDS = 60.0  # a busy broker can take long to show a topic that it has created or deleted
 _BETWEEN_SECONDS = 0.05
 _NOT_YET = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -87,7 +88,7 @@ def create(
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise StreamError(f"cannot create {name}: {error.args[0].str()}") from error
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _SHOWN_SECONDS
     # The broker answers before every part of it knows the topic.
     while not set(created) <= partition_counts(admin, config).keys():
         if time.monotonic() > deadline:
@@ -103,7 +104,7 @@ def delete(admin: AdminClient, names: Iterable[str]) -> None:
             future.result()
         except KafkaException as error:
             raise StreamError(f"cannot delete {name}: {error.args[0].str()}") from error
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _SHOWN_SECONDS
     while set(names) & admin.list_topics(timeout=_SECONDS).topics.keys():
         if time.monotonic() > deadline:
             raise StreamError(f"the broker still shows deleted topics: {', '.join(names)}")
