@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numba as nb
 import numpy as np
@@ -58,11 +57,6 @@ def calendar_of(settings: Settings) -> Calendar:
         raise ValueError(
             f"session={settings.session}: no exchange calendar has this name (XNYS is New York)"
         ) from error
-    opens, closes = _ns(calendar.opens), _ns(calendar.closes)
+    opens, closes = calendar.opens_nanos, calendar.closes_nanos
     closings = np.maximum(opens, closes - round(settings.close_minutes * 60 * NS))
     return Calendar(opens, closings, closes)
-
-
-def _ns(times: Any) -> np.ndarray:
-    """A pandas Series of times with a zone as int64 ns since the epoch, UTC."""
-    return times.dt.tz_convert(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
