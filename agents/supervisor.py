@@ -34,10 +34,11 @@ GIVES_UP_ON = {
         errors.UnequalPartitions,
         errors.TornState,
         errors.InputGap,
-        errors.InstanceTaken,
     )
 }
-"""Exit statuses that a restart cannot mend."""
+"""Exit statuses that a restart cannot mend.
+
+InstanceTaken is not among them: after a broker's restart a group has fenced off members that had no rival."""
 
 
 class GaveUp(StreamError):

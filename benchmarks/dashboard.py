@@ -4,7 +4,8 @@
 
 Writes marks of 5,000 symbols each second and 5,000 records of the decision topics straight to a broker of its own,
 serves the page, opens it in Chromium with one table and both plots, and prints one JSON line. "change to screen" is
-from the writing of a tick to its number in a cell, Kafka and the page's own pace of four frames a second included.
+from the writing of a tick to its number in a cell, Kafka and the page's own pace of four frames a second included;
+"arrival to screen" is from the frame's arrival in the browser.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ NAMES = [f"S{i:04d}" for i in range(SYMBOLS)]
 # bid_size of a tick is the time of its writing: what a cell shows tells how long it took.
 WATCH = """column => {
   window.latencies = [];
+  window.paints = [];
   const seen = new Map();
   new MutationObserver(changes => {
     const now = Date.now() % STAMP;
@@ -54,11 +56,27 @@ WATCH = """column => {
       if (cell?.getAttribute('col-id') !== column) continue;
       const row = cell.closest('.ag-row').getAttribute('row-id'), value = Number(cell.textContent.replaceAll(',', ''));
       if (!value || seen.get(row) === value) continue;
-      if (seen.has(row)) window.latencies.push(now - value);
+      if (seen.has(row)) {
+        window.latencies.push(now - value);
+        window.paints.push(performance.now() - window.received);
+      }
       seen.set(row, value);
     }
   }).observe(document.querySelector('[data-table]'), {subtree: true, childList: true, characterData: true});
 }""".replace("STAMP", str(STAMP))
+
+
+NOTE_ARRIVAL = """
+  const Plain = window.WebSocket;
+  window.WebSocket = class extends Plain {
+    constructor(...given) {
+      super(...given);
+      this.addEventListener('message', event => {
+        if (String(event.data).includes('"ticks_bid_ask"')) window.received = performance.now();
+      });
+    }
+  };
+"""
 
 
 def write_load(bootstrap: str, ready: Any) -> None:
@@ -139,6 +157,7 @@ def measure(url: str, server: psutil.Process, chromium: str, options: argparse.N
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
         pages = [browser.new_page(viewport={"width": 1400, "height": 1100}) for _ in range(options.pages)]
         for page in pages:
+            page.add_init_script(NOTE_ARRIVAL)
             page.goto(f"{url}/?tab={options.table}&symbol={NAMES[1]}")
             page.wait_for_selector(".ag-row", timeout=60_000)
         pages[0].wait_for_timeout(1_000 * WARM_UP_SECONDS)
@@ -155,6 +174,7 @@ def measure(url: str, server: psutil.Process, chromium: str, options: argparse.N
         memory.append(server.memory_info().rss // 1_000_000)
         heaps.append(pages[0].evaluate(heap))
         latencies = sorted(pages[0].evaluate("() => window.latencies ?? []"))
+        paints = sorted(pages[0].evaluate("() => window.paints ?? []"))
         browser.close()
     figures: dict[str, Any] = {
         "table": options.table,
@@ -168,6 +188,7 @@ def measure(url: str, server: psutil.Process, chromium: str, options: argparse.N
     }
     for share in (50, 90, 99) if latencies else ():
         figures[f"change_to_screen_ms_p{share}"] = round(latencies[len(latencies) * share // 100])
+        figures[f"arrival_to_screen_ms_p{share}"] = round(paints[len(paints) * share // 100])
     return figures
 
 

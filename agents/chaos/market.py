@@ -29,6 +29,8 @@ START_TS = 1_767_623_400 * NS  # a trading day's opening
 FEED = "chaos"
 _DAY_NS = 24 * 3600 * NS
 _LEAD_SECONDS = (15.0, 120.0)
+_BOUND_SECONDS = (20.0, 90.0)
+_STAR_SHARE = 0.1
 _TICK_SECONDS = 0.01
 _BAD_FRACTION = 0.01
 
@@ -82,12 +84,19 @@ class Market:
         names = self.names()
         start = int(next(self.quotes()).promise[0])
         first = [Change(0, name, Control(max_position_dollars=_dollars(chance))) for name in names]
-        later = []
-        for _ in range(self.changes):
-            effective = start + round(chance.uniform(0.05, 0.97) * self.seconds) * NS + chance.randrange(NS)
-            lead = round(chance.uniform(*_LEAD_SECONDS) * NS)
-            key = chance.choice([EVERY_SYMBOL, *names, *names])
-            later.append(Change(effective - lead, key, _control(chance, key, effective)))
+        later: list[Change] = []
+        while len(later) < self.changes:
+            effective = start + round(chance.uniform(0.05, 0.9) * self.seconds) * NS + chance.randrange(NS)
+            publish = effective - round(chance.uniform(*_LEAD_SECONDS) * NS)
+            if chance.random() < _STAR_SHARE:
+                state = chance.choice((State.REDUCING, State.CLOSING, State.HALTED))
+                # Lifted after a while, or nothing would trade any more; by a newer version, or it would not hold.
+                lasting = round(chance.uniform(*_BOUND_SECONDS) * NS)
+                lifted = StarControl(state=State.ACTIVE, effective_from=effective + lasting)
+                later.append(Change(publish, EVERY_SYMBOL, StarControl(state=state, effective_from=effective)))
+                later.append(Change(publish + lasting, EVERY_SYMBOL, lifted))
+            else:
+                later.append(Change(publish, chance.choice(names), _control(chance, effective)))
         return first, sorted(later, key=lambda change: change.publish_ts)
 
     def published(self) -> list[tuple[bytes, bytes]]:
@@ -105,10 +114,7 @@ def _dollars(chance: random.Random) -> float:
     return float(chance.choice((5_000, 20_000, 50_000, 200_000)))
 
 
-def _control(chance: random.Random, key: str, effective_from: int) -> Control | StarControl:
-    if key == EVERY_SYMBOL:
-        state = chance.choices([State.ACTIVE, State.REDUCING, State.CLOSING, State.HALTED], (6, 2, 1, 1))[0]
-        return StarControl(state=state, effective_from=effective_from)
+def _control(chance: random.Random, effective_from: int) -> Control:
     return Control(
         max_position_dollars=_dollars(chance),
         lot_shares=float(chance.choice((50, 100, 200))),

@@ -184,9 +184,8 @@ class Board:
     def frame(self, wanted: Iterable[str], now: float = 0.0) -> dict[str, bytes]:
         """What changed of each wanted channel since the last frame; now: in seconds. The caller holds the lock."""
         wanted = set(wanted)
-        money = self.tables[tables.MONEY.name]
-        for symbol, row in self.money.take_changes():
-            money.put(symbol, row)
+        if tables.MONEY.name in wanted:
+            self._bring_money_up_to_date()
         frame: dict[str, bytes] = {}
         for name, table in self.tables.items():
             if name not in wanted:
@@ -211,6 +210,8 @@ class Board:
 
     def snapshot(self, channel: str) -> bytes:
         """One channel whole; null for one that does not exist. The caller holds the lock."""
+        if channel == tables.MONEY.name:
+            self._bring_money_up_to_date()
         if channel in self.tables:
             return self._encode_rows(channel, "all", self.tables[channel].items(), [])
         if channel == MONEY:
@@ -251,6 +252,11 @@ class Board:
         if dropped:
             message["drop"] = dropped
         return _json(message)
+
+    def _bring_money_up_to_date(self) -> None:
+        table = self.tables[tables.MONEY.name]
+        for symbol, row in self.money.take_changes():
+            table.put(symbol, row)
 
     def _money(self) -> bytes:
         return _json({"totals": self._totals(), "put": self.curve.take_changes()})
