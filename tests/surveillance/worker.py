@@ -346,11 +346,11 @@ def seen(worker: Worker) -> dict[str, dict[str, float]]:
     }
 
 
-def together(*workers: Worker) -> dict[str, dict[str, float]]:
-    """The sums that several workers have, each for its symbols."""
-    found: dict[str, dict[str, float]] = {}
-    for worker in workers:
-        for symbol, at in seen(worker).items():
-            assert symbol not in found, f"{symbol} is held twice"
-            found[symbol] = at
-    return found
+def together(*workers: Worker) -> dict[str, dict[str, float]] | None:
+    """The sums that several workers have, each for its symbols; None while a symbol is held by two.
+
+    That can be for a moment: a worker that was frozen does not know at once that its partitions were given away.
+    """
+    held = [seen(worker) for worker in workers]
+    found = {symbol: sums for each in held for symbol, sums in each.items()}
+    return found if len(found) == sum(map(len, held)) else None
