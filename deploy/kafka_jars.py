@@ -12,7 +12,7 @@ import requests
 from filelock import FileLock
 from jgo.maven import MavenContext
 
-KAFKA_VERSION = "4.3.1"
+KAFKA_VERSION = "4.2.2"
 ATTEMPTS = 3
 TIMEOUT_SECONDS = 30
 

@@ -16,7 +16,7 @@ from deploy.broker import HOST, SINGLE_NODE, Broker, free_port
 if TYPE_CHECKING:
     import docker
 
-IMAGE = "apache/kafka:4.3.1"
+IMAGE = "apache/kafka:4.2.2"
 CONTAINER_PORT = 19092
 CONTAINER_START_SECONDS = 90
 

@@ -4,5 +4,5 @@
 # JAVA: the Java that runs it; the one of the virtual environment where the machine has none:
 #     JAVA=$(.venv/bin/python -c 'from deploy.java import find_java; print(find_java())')
 set -eu
-jars=${KAFKA_JARS:-${XDG_CACHE_HOME:-$HOME/.cache}/market-maker/kafka-4.3.1}
+jars=${KAFKA_JARS:-${XDG_CACHE_HOME:-$HOME/.cache}/market-maker/kafka-4.2.2}
 exec "${JAVA:-java}" -cp "$jars/*" "$@"

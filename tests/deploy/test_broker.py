@@ -62,6 +62,27 @@ def test_a_transaction_is_written_and_read_and_nothing_runs_afterwards(tmp_path:
     assert not psutil.pid_exists(running.pid)
 
 
+def test_a_transaction_that_a_killed_broker_leaves_open_is_ended_when_it_is_back(tmp_path: Path) -> None:
+    """Else its readers wait for ever; Kafka 4.3.0 to 4.4.0 lose its end (KAFKA-20734)."""
+    with Broker(tmp_path) as broker:
+        create_topic(broker.bootstrap)
+        abandoned = Producer(
+            {"bootstrap.servers": broker.bootstrap, "transactional.id": "abandoned", "transaction.timeout.ms": 1000}
+        )
+        abandoned.init_transactions(20)
+        abandoned.begin_transaction()
+        abandoned.produce(TOPIC, b"never committed")
+        abandoned.flush(20)
+        running = broker.status()
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
+        while broker.status() is not None:
+            time.sleep(0.05)
+        broker.start()
+        produce(broker.bootstrap, b"after")
+        assert read(broker.bootstrap, 1) == [b"after"]
+
+
 def test_data_survive_a_stop_and_a_kill(tmp_path: Path) -> None:
     broker = Broker(tmp_path)
     with broker:

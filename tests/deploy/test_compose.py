@@ -22,7 +22,7 @@ from deploy.broker import free_port
 from schemas.records import Execution, Trade
 
 ROOT = Path(__file__).parents[2]
-IMAGES = ("python:3.11-slim", "apache/kafka:4.3.1")
+IMAGES = ("python:3.11-slim", "apache/kafka:4.2.2")
 ROLES = ("signals", "execution", "portfolio", "surveillance")
 PARTITIONS = 4
 BUILD_SECONDS = 900.0
