@@ -51,6 +51,12 @@ class InstanceTaken(StreamError):
     exit_status = 8
 
 
+class HeldBack(StreamError):
+    """Something must be read that lies behind a transaction which does not end; a restart tries again."""
+
+    exit_status = 9
+
+
 class TransactionFailed(StreamError):
     """The open transaction cannot be committed, but its producer lives: abort, restore, go on."""
 

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from agents.stream import clients, topics
 from agents.stream.batch import raise_for
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import NoBroker
+from agents.stream.errors import HeldBack
 
 _POLL_SECONDS = 0.1
 _END_SECONDS = 2.0
@@ -25,7 +25,7 @@ def read_until(
 ) -> Iterator[Message]:
     """Committed records of each (topic, partition) from its first offset to before its end.
 
-    Waits for transactions that are still open below an end. `beat` is called while it works. Raises NoBroker when
+    Waits for transactions that are still open below an end. `beat` is called while it works. Raises HeldBack when
     nothing at all comes for `patience` seconds.
     """
     left = {at: end for at, (first, end) in spans.items() if first < end}
@@ -40,7 +40,11 @@ def read_until(
             if messages:
                 last_news = time.monotonic()
             elif time.monotonic() - last_news > patience:
-                raise NoBroker(f"reading {', '.join(topic for topic, _ in left)} has made no progress for {patience} s")
+                behind = ", ".join(f"{topic} [{partition}]" for topic, partition in left)
+                raise HeldBack(
+                    f"reading {behind} has made no progress for {patience:.0f} s. "
+                    "See docs/operations.md, hanging transaction."
+                )
             for message in messages:
                 error = message.error()
                 at = (message.topic(), message.partition())

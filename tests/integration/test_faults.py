@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from agents.signals import SignalsAgent, SignalsTask
 from agents.strategy.settings import Settings
-from agents.stream import topics
+from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import InputGap, InstanceTaken, MissingTopics, NoBroker, TornState, UnequalPartitions
 from agents.stream.runner import Runner, RunnerSettings
@@ -225,6 +226,31 @@ def deleted(desk: Pipeline, group: str) -> bool:
         assert error.args[0].code() == KafkaError.NON_EMPTY_GROUP
         return False
     return True
+
+
+def test_agent_waits_for_a_transaction_that_holds_its_state_back(
+    pipeline: Callable[..., Pipeline], undisturbed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.stream.restore._ASK_SECONDS", 0.5)
+    waits: list[None] = []
+    monkeypatch.setattr("agents.stream.restore._pause", lambda: waits.append(time.sleep(0.2)))
+    desk = pipeline()
+    fill(desk)
+    foreign = clients.transactional_producer(desk.config, "foreign")
+    foreign.init_transactions(30)
+    foreign.begin_transaction()
+    foreign.produce(desk.config.name(CHECKPOINTS.name), b"{}", b"foreign", 0)
+    member = clients.consumer(desk.config, group="signals", instance="foreign")
+    offsets = [TopicPartition(desk.config.name(QUOTES.name), partition, 5) for partition in range(desk.partitions)]
+    foreign.send_offsets_to_transaction(offsets, member.consumer_group_metadata(), 30)
+    desk.start_all()
+    wait_until(lambda: len(waits) >= 2, "the agent to have asked for its offsets twice")
+    assert desk.running[0].runner.ready() is not None
+    foreign.abort_transaction(30)
+    member.close()
+    desk.wait_until_drained()
+    desk.stop()
+    audit(desk, undisturbed)
 
 
 def test_lost_checkpoint_is_refused(pipeline: Callable[..., Pipeline]) -> None:
