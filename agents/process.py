@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import time
@@ -42,6 +43,9 @@ def run_agent(agent: Agent, config: KafkaConfig, settings: ProcessSettings) -> N
         watchdog = Watchdog(runner.seconds_in_transaction, _STUCK_SECONDS)
         log.info("%s-%s: health at http://%s:%d", agent.role, instance.name, settings.health_host, health.port)
         began = time.monotonic()
+        # What has been imported stays: without this each full collection walks through all of it again.
+        gc.collect()
+        gc.freeze()
         try:
             runner.run()
         finally:

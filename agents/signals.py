@@ -15,7 +15,6 @@ from agents.strategy.session import SESSION_CLOSING, calendar_of
 from agents.strategy.settings import NS, Settings
 from agents.stream.agent import Context, Outputs
 from agents.stream.batch import Batch
-from schemas.columns import SKIP
 from schemas.decoding import QuoteDecoder
 from schemas.events import CONTENT_TYPE_ONLY, decision_id, headers
 from schemas.partitioning import partition_of
@@ -161,10 +160,7 @@ class SignalsTask:
 
     def _keep_up_with_controls(self, out: Outputs) -> None:
         """Know every control that was published before the clock reached a decision time of this batch."""
-        columns = self._decoder.columns
-        ts = columns.ts[: len(columns)]
-        plausible = ts[(columns.kind[: len(columns)] != SKIP) & (ts <= columns.latest_ts[: len(columns)])]
-        newest = int(plausible.max(initial=0)) // self._desk.settings.decision_seconds // NS
+        newest = self._decoder.columns.newest_ts() // self._desk.settings.decision_seconds // NS
         if newest > self._decided_until:
             self._decided_until = newest
             self._controls.catch_up()

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import numba as nb
 import numpy as np
 
 SKIP, QUOTE, CLOCK, END_CLOCK = 0, 1, 2, 3
 """Kinds of rows. A skipped row could not be used; it was counted or dead-lettered when it was decoded."""
 
 NO_LIMIT = np.iinfo(np.int64).max
+_NS_PER_MS = 1_000_000
+
+
+@nb.njit(cache=True, nogil=True)
+def latest_plausible(timestamp_ms: int, future_ns: int) -> int:
+    """The largest plausible ts of a record with this Kafka timestamp (ms, below 0: none), which may lead by so much."""
+    if timestamp_ms < 0:
+        return NO_LIMIT
+    return min(timestamp_ms, (NO_LIMIT - future_ns) // _NS_PER_MS) * _NS_PER_MS + future_ns
+
+
+@nb.njit(cache=True, nogil=True)
+def _newest(kind: np.ndarray, ts: np.ndarray, latest_ts: np.ndarray, rows: int) -> int:
+    newest = 0
+    for row in range(rows):
+        if kind[row] != SKIP and ts[row] <= latest_ts[row]:
+            newest = max(newest, ts[row])
+    return newest
 
 
 class Columns:
@@ -46,6 +65,10 @@ class Columns:
                 new = np.zeros(capacity, old.dtype)
                 new[: self.length] = old[: self.length]
                 setattr(self, name, new)
+
+    def newest_ts(self) -> int:
+        """The largest plausible ts of all rows, 0 where there is none."""
+        return int(_newest(self.kind, self.ts, self.latest_ts, self.length))
 
     def clear(self) -> None:
         """Forget the rows, keep the memory."""

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from schemas import frame_reader, frames, json_quotes
-from schemas.columns import CLOCK, END_CLOCK, NO_LIMIT, QUOTE, SKIP, Columns
+from schemas.columns import CLOCK, END_CLOCK, QUOTE, SKIP, Columns, latest_plausible
 from schemas.records import Clock, Quote
 from schemas.symbols import UNKNOWN, SymbolIndex
 
@@ -68,7 +68,6 @@ class QuoteDecoder:
         columns.clear()
         n = len(records.addresses)
         hard = np.empty(n, np.int64)
-        latest = self._latest_ts(records.timestamps)
         at = 0
         while at < n:
             columns.reserve(n - at)
@@ -76,13 +75,15 @@ class QuoteDecoder:
             stop, why, n_hard = json_quotes.parse(
                 records.addresses,
                 records.lengths,
+                records.timestamps,
+                self._future_ns,
                 at,
                 index.slots,
                 index.names,
-                index.lengths,
                 columns.kind,
                 columns.number,
                 columns.ts,
+                columns.latest_ts,
                 columns.bid,
                 columns.bid_size,
                 columns.ask,
@@ -90,17 +91,14 @@ class QuoteDecoder:
                 first_row,
                 hard,
             )
-            columns.latest_ts[first_row : first_row + stop - at] = latest[at:stop]
             columns.length = first_row + stop - at
             for record in hard[:n_hard].tolist():
                 self._validate(record, records.value(record), first_row + record - at)
             at = stop
             if why == json_quotes.FRAME:
-                at = self._frames(records, at, latest)
+                at = self._frames(records, at)
             elif why == json_quotes.NEW_SYMBOL:
-                columns.reserve(1)
-                columns.latest_ts[columns.length] = latest[at]
-                columns.length += 1
+                columns.length += 1  # the parser has made its row, without a number
                 self._validate(at, records.value(at), columns.length - 1)
                 at += 1
         return self._rejects
@@ -114,10 +112,6 @@ class QuoteDecoder:
                 raise ValueError(f"more than {MAX_FEEDS} feeds")
             self.feeds.append(feed)
         return self.feeds.index(feed)
-
-    def _latest_ts(self, timestamps: np.ndarray) -> np.ndarray:
-        bounded = np.minimum(timestamps, (NO_LIMIT - self._future_ns) // 1_000_000)
-        return np.where(timestamps >= 0, bounded * 1_000_000 + self._future_ns, NO_LIMIT)
 
     def _validate(self, record: int, value: bytes | None, row: int) -> None:
         """Read one record by the book into its row."""
@@ -156,7 +150,7 @@ class QuoteDecoder:
         self.columns.ts[row] = clock.clock if clock.clock in _INT64 else 0
         self.columns.kind[row] = END_CLOCK if clock.end else CLOCK
 
-    def _frames(self, records: RawRecords, at: int, latest: np.ndarray) -> int:
+    def _frames(self, records: RawRecords, at: int) -> int:
         """Read the frames from a record on, the first of them at least; the record behind them."""
         columns, index = self.columns, self.index
         if self._frame_schema is not None:
@@ -168,8 +162,8 @@ class QuoteDecoder:
                 self._frame_schema,
                 index.slots,
                 index.names,
-                index.lengths,
-                latest,
+                records.timestamps,
+                self._future_ns,
                 columns.kind,
                 columns.number,
                 columns.ts,
@@ -183,7 +177,7 @@ class QuoteDecoder:
             )
             if stop > at:
                 return stop
-        self._frame(at, records.value(at) or b"", latest[at])
+        self._frame(at, records.value(at) or b"", latest_plausible(int(records.timestamps[at]), self._future_ns))
         return at + 1
 
     def _frame(self, record: int, value: bytes, latest_ts: int) -> None:

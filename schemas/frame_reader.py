@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from schemas.columns import QUOTE
+from schemas.columns import QUOTE, latest_plausible
 from schemas.memory import byte_at, float64_at, int32_at, int64_at, uint16_at
 from schemas.symbols import MAX_SYMBOL_BYTES, UNKNOWN, find
 
@@ -118,8 +118,8 @@ def read_frames(
     schema: np.ndarray,
     slots: np.ndarray,
     names: np.ndarray,
-    name_lengths: np.ndarray,
-    latest: np.ndarray,
+    timestamps: np.ndarray,
+    future_ns: int,
     kind: np.ndarray,
     number: np.ndarray,
     ts: np.ndarray,
@@ -133,8 +133,8 @@ def read_frames(
 ) -> tuple[int, int]:
     """Read frames from record `start` on into the columns from `row` on.
 
-    addresses, lengths, latest: int64[n], the records' bytes and their largest plausible ts; schema: uint8[m], the
-    schema message that pyarrow knows; known: int32[k], scratch for the symbols of a dictionary.
+    addresses, lengths: int64[n], of the records' bytes; timestamps, future_ns: see `schemas.columns.latest_plausible`;
+    schema: uint8[m], the schema message that pyarrow knows; known: int32[k], scratch for the symbols of a dictionary.
     Returns the first record it did not take, and the next free row.
     """
     dictionary = np.zeros(5, np.int64)
@@ -167,7 +167,7 @@ def read_frames(
             ends = np.int64(int32_at(offsets + 4 * (s + 1)))
             if ends <= begins or ends > int64_at(text_at + 8) or ends - begins > MAX_SYMBOL_BYTES:
                 return i, row
-            known[s] = find(slots, names, name_lengths, text + begins, ends - begins)
+            known[s] = find(slots, names, text + begins, ends - begins, end)
             if known[s] == UNKNOWN:
                 return i, row
             begins = ends
@@ -186,9 +186,10 @@ def read_frames(
         at_ts, at_bid = body + int64_at(buffers + 48), body + int64_at(buffers + 80)
         at_bid_size, at_ask = body + int64_at(buffers + 112), body + int64_at(buffers + 144)
         at_ask_size = body + int64_at(buffers + 176)
+        latest = latest_plausible(timestamps[i], future_ns)
         for k in range(rows):
             kind[row + k] = QUOTE
-            latest_ts[row + k] = latest[i]
+            latest_ts[row + k] = latest
             ts[row + k] = int64_at(at_ts + 8 * k)
             bid[row + k] = float64_at(at_bid + 8 * k)
             bid_size[row + k] = float64_at(at_bid_size + 8 * k)

@@ -28,3 +28,14 @@ uint16_at = _reader(ir.IntType(16), types.uint16, "uint16_at", "The unsigned 16-
 int32_at = _reader(ir.IntType(32), types.int32, "int32_at", "The 32-bit integer at an address.")
 int64_at = _reader(ir.IntType(64), types.int64, "int64_at", "The 64-bit integer at an address.")
 float64_at = _reader(ir.DoubleType(), types.float64, "float64_at", "The double at an address.")
+uint64_at = _reader(ir.IntType(64), types.uint64, "uint64_at", "The unsigned 64-bit integer at an address.")
+
+
+@intrinsic
+def trailing_zeros(typing_context: Any, value: Any) -> Any:
+    """How many of a uint64's low bits are 0; 64 for 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
