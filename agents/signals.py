@@ -92,6 +92,8 @@ class SignalsTask:
 
     def load(self, table: Mapping[bytes, bytes], progress: Any, counters: Mapping[str, int]) -> None:
         """Take up the stored state."""
+        # Whoever wrote it may have known newer controls than this process, which may have had no quotes for long.
+        self._controls.catch_up()
         index, desk, book = self._decoder.index, self._desk, self._controls.book
         schedules: dict[str, Schedule] = {}
         for key in sorted(table, key=int):

@@ -139,32 +139,37 @@ class Pipeline:
             running.stop()
         self.running.clear()
 
-    def wait_until_drained(self, seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until everything that was written has gone through all agents."""
+    def wait_until_taken(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until the signals agents have taken everything that was written."""
         name = self.config.name(QUOTES.name)
 
-        def failed() -> None:
-            for running in self.running:
-                if running.errors:
-                    raise running.errors[0]
-
-        def quotes_taken() -> bool:
-            failed()
+        def taken() -> bool:
+            self._raise_errors()
             ends = topics.ends(self.admin, name, range(self.partitions))
             at = {c["partition"]: c["offset"] for c in self.checkpoints("signals")}
             return all(at.get(partition, 0) == end for partition, end in ends.items())
 
+        wait_until(taken, "the signals agents to take all quotes", seconds)
+
+    def wait_until_drained(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until everything that was written has gone through all agents."""
+
         def signals_taken() -> bool:
-            failed()
+            self._raise_errors()
             return len(self.records(SIGNALS.name)) == self._counted("execution")
 
         def executions_taken() -> bool:
-            failed()
+            self._raise_errors()
             return len(self.records(EXECUTIONS.name)) == self._counted("portfolio")
 
-        wait_until(quotes_taken, "the signals agent to take all quotes", seconds)
+        self.wait_until_taken(seconds)
         wait_until(signals_taken, "the execution agent to take all signals", seconds)
         wait_until(executions_taken, "the portfolio agent to take all executions", seconds)
+
+    def _raise_errors(self) -> None:
+        for running in self.running:
+            if running.errors:
+                raise running.errors[0]
 
     def _counted(self, role: str) -> int:
         return sum(sum(c["counters"].values()) for c in self.checkpoints(role))

@@ -42,9 +42,13 @@ def undisturbed(kafka: Any) -> str:
 
 
 def fill(desk: Pipeline) -> None:
+    fill_controls(desk)
+    desk.quotes(market.quotes())
+
+
+def fill_controls(desk: Pipeline) -> None:
     for symbol in market.SYMBOLS:
         desk.control(symbol, CONTROL)
-    desk.quotes(market.quotes())
 
 
 def audit(desk: Pipeline, undisturbed: str) -> None:
@@ -143,6 +147,28 @@ def test_another_process_takes_its_share_without_a_gap(
     desk.start("portfolio")
     desk.wait_until_drained()
     audit(desk, undisturbed)
+
+
+def test_idle_process_takes_over_after_a_change_of_controls(pipeline: Callable[..., Pipeline]) -> None:
+    desk = pipeline(partitions=1)
+    fill_controls(desk)
+    first = desk.start("signals", "a")
+    wait_until(lambda: held_by(desk, "a") == 1, "the partition to be taken")
+    desk.start("signals", "b")
+    group = desk.config.name("signals")
+    wait_until(
+        lambda: len(desk.admin.describe_consumer_groups([group])[group].result().members) == 2, "the other to be there"
+    )
+    rows = list(market.quotes())
+    fill_controls(desk)
+    desk.quotes(rows[: len(rows) // 2])
+    desk.wait_until_taken()
+    desk.running.remove(first)
+    first.stop()
+    desk.quotes(rows[len(rows) // 2 :])
+    desk.wait_until_taken()
+    assert held_by(desk, "b") == 1
+    assert {signal["control"]["version"] for signal in desk.records(SIGNALS.name)} == set(range(6, 12))
 
 
 def test_failed_transaction_is_aborted_and_its_input_read_again(
