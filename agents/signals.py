@@ -157,7 +157,8 @@ class SignalsTask:
         self._keep_up_with_controls(out)
         self._desk.grow(len(self._decoder.index))
         for events in self._desk.advance(self._decoder.columns, len(self._decoder.feeds)):
-            for event in events.tolist():
+            # Column by column: numpy takes 3 µs to make one tuple of a record.
+            for event in zip(*(events[name].tolist() for name in grid.EVENT.names or ()), strict=True):
                 self._publish(event, out)
 
     def _keep_up_with_controls(self, out: Outputs) -> None:

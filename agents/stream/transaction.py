@@ -79,7 +79,7 @@ class Transactions:
         """Add one record to the open transaction; waits while the producer's queue is full."""
         producer = self._producer
         assert producer is not None
-        deadline = self._now() + _PATIENCE_SECONDS
+        deadline = None
         while True:
             try:
                 if headers is None:
@@ -88,6 +88,7 @@ class Transactions:
                     producer.produce(topic, value, key, partition, headers=headers)
                 break
             except BufferError:
+                deadline = deadline or self._now() + _PATIENCE_SECONDS
                 producer.poll(0.05)
                 if self._now() > deadline:
                     raise ProducerLost("the broker took no records for too long") from None
