@@ -32,6 +32,7 @@ _LEAD_SECONDS = (15.0, 120.0)
 _BOUND_SECONDS = (20.0, 90.0)
 _STAR_SHARE = 0.1
 _TICK_SECONDS = 0.01
+_PATIENCE_SECONDS = 250.0  # two broker faults, one right behind the other, on a slow machine
 _BAD_FRACTION = 0.01
 
 
@@ -149,8 +150,8 @@ class Player(threading.Thread):
 
     def _play(self) -> None:
         first, later = self._market.controls()
-        operator = Publisher(self._config, CONTROLS)
-        sink = Publisher(self._config, QUOTES)
+        operator = Publisher(self._config, CONTROLS, patience_seconds=_PATIENCE_SECONDS)
+        sink = Publisher(self._config, QUOTES, patience_seconds=_PATIENCE_SECONDS)
         publisher = QuotePublisher(sink, FEED, Wire.JSON)
         for change in first:
             _publish(operator, change)

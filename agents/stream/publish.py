@@ -17,22 +17,29 @@ from schemas.topics import Topic
 _BATCH = 8_192
 _MOST_WAITING = 200_000
 _POLL_SECONDS = 0.005
-_PATIENCE_SECONDS = 60.0
 _PATIENCE_WHEN_STOPPING_SECONDS = 1.0
 
 
 class Publisher:
     """Sends records to one topic in order, each partition's in its own; `partitions` is how many there are.
 
-    stopping: whether the process wants to end, which makes waiting for a broker short.
+    stopping: whether the process wants to end, which makes waiting for a broker short; patience_seconds: how long to
+    wait for one that takes nothing.
     Raises NoBroker or MissingTopics when it cannot start; call `flush` before `close`, which drops what waits.
     """
 
-    def __init__(self, config: KafkaConfig, topic: Topic, stopping: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        topic: Topic,
+        stopping: Callable[[], bool] = lambda: False,
+        patience_seconds: float = 60.0,
+    ) -> None:
         self.partitions = topics.check(clients.admin(config), config, [topic])
         self._bootstrap = config.bootstrap
         self._topic = config.name(topic.name)
         self._stopping = stopping
+        self._patience = patience_seconds
         self._producer = clients.producer(config)
         self._failed = 0
         self._failure: KafkaError | None = None
@@ -81,7 +88,7 @@ class Publisher:
             now = time.monotonic()
             if len(self._producer) < left:
                 left, last_news = len(self._producer), now
-            elif now - last_news > (_PATIENCE_WHEN_STOPPING_SECONDS if self._stopping() else _PATIENCE_SECONDS):
+            elif now - last_news > (_PATIENCE_WHEN_STOPPING_SECONDS if self._stopping() else self._patience):
                 raise NoBroker(f"no Kafka broker answers at {self._bootstrap}; {left} records were not delivered")
         self._check()
 
