@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until everything is loaded Ctrl-C just ends the process, where Python would show what it was loading.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import logging
 import os
 import sys
@@ -42,6 +48,7 @@ class _Commands(TyperGroup):
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run, then exit."""
         extra["standalone_mode"] = False
+        _open_what_is_closed()
         try:
             status = super().main(*args, **extra)
         except _UsageError as error:
@@ -103,6 +110,13 @@ app.command()(doctor.doctor)
 app.command()(schemas.schemas)
 
 
+def _open_what_is_closed() -> None:
+    """Streams that the caller has closed (``>&-``): a socket would get the number of one, and be written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if number == 0 else "w"))
+
+
 class _Stderr(logging.StreamHandler[Any]):
     """To what is stderr at the time: the demo's view takes its place for a while."""
 
@@ -149,4 +163,6 @@ def _unexpected(error: Exception) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     app(prog_name="mm")

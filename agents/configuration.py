@@ -5,6 +5,7 @@ Each value comes from the first place that has it: an option, an ``MM_*`` variab
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import tomllib
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.stream.config import KafkaConfig, properties_from
+from agents.stream.config import KafkaConfig, properties_from, variable_of
 from agents.stream.errors import BadConfiguration, NoBroker
 
 if TYPE_CHECKING:
@@ -68,12 +69,12 @@ class Given:
 
 
 class Configuration:
-    """Everything that is configured, for one command. Raises BadConfiguration for a file that cannot be used."""
+    """Everything that is configured, for one command."""
 
     def __init__(self, given: Given, environment: Mapping[str, str] = os.environ) -> None:
         self._given = given
         self._environment = environment
-        self._file, self._file_name = _read(given.config, environment)
+        self._file_name = given.config or environment.get("MM_CONFIG") or FILE_NAME
 
     @property
     def given(self) -> Given:
@@ -82,22 +83,25 @@ class Configuration:
 
     @property
     def prefix(self) -> str:
-        """What stands before every topic's, group's and transaction's name."""
+        """What stands before every topic's, group's and transaction's name. Raises BadConfiguration."""
         return self._given.prefix or self._value("MM_PREFIX", "prefix") or ""
 
     def kafka(self) -> KafkaConfig:
         """How clients reach Kafka. Raises BadConfiguration, or NoBroker when no address is known."""
         named = self._given.kafka_properties or self._value("MM_KAFKA_PROPERTIES", "properties_file")
         from_file = properties_from({}, Path(named).expanduser() if named else None)
-        properties = {
-            **{name: str(value) for name, value in self._section("kafka").items() if name not in _KAFKA_NAMES},
-            **from_file,
-            **properties_from(self._environment),
+        own = {name: str(value) for name, value in self._section("kafka").items() if name not in _KAFKA_NAMES}
+        from_environment = properties_from(self._environment)
+        properties = {**own, **from_file, **from_environment}
+        origins = {
+            **dict.fromkeys(own, f"{self._file_name} [kafka]"),
+            **dict.fromkeys(from_file, str(named)),
+            **{name: variable_of(name) for name in from_environment},
         }
         address = properties.pop("bootstrap.servers", None)
         bootstrap = self._given.bootstrap or self._environment.get("MM_BOOTSTRAP") or address
         bootstrap = bootstrap or self._section("kafka").get("bootstrap") or _embedded_bootstrap()
-        return KafkaConfig(str(bootstrap), self.prefix, properties)
+        return KafkaConfig(str(bootstrap), self.prefix, properties, origins)
 
     def settings(self) -> Settings:
         """The strategy's settings. Raises BadConfiguration that names the setting, and where it was given."""
@@ -111,6 +115,11 @@ class Configuration:
     def _value(self, variable: str, name: str) -> str | None:
         value = self._environment.get(variable) or self._section("kafka").get(name)
         return None if value is None else str(value)
+
+    @functools.cached_property
+    def _file(self) -> Mapping[str, Any]:
+        named = self._given.config or self._environment.get("MM_CONFIG")
+        return _read(Path(named).expanduser() if named else Path(FILE_NAME), must_exist=bool(named))
 
     def _section(self, name: str) -> Mapping[str, Any]:
         section = self._file.get(name, {})
@@ -151,12 +160,10 @@ def _parse(where: str, name: str, text: str) -> object:
         raise BadConfiguration(f"{where}: {error}") from error
 
 
-def _read(given: Path | None, environment: Mapping[str, str]) -> tuple[Mapping[str, Any], str]:
-    """The configuration file's sections, and its name for messages."""
-    named = given or environment.get("MM_CONFIG")
-    path = Path(named).expanduser() if named else Path(FILE_NAME)
-    if not named and not path.exists():
-        return {}, FILE_NAME
+def _read(path: Path, must_exist: bool) -> Mapping[str, Any]:
+    """The configuration file's sections."""
+    if not must_exist and not path.exists():
+        return {}
     try:
         sections = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
@@ -166,7 +173,7 @@ def _read(given: Path | None, environment: Mapping[str, str]) -> tuple[Mapping[s
     for section in sections:
         if section not in _SECTIONS:
             raise BadConfiguration(f"{path}: there is no section [{section}]; there are {', '.join(_SECTIONS)}")
-    return sections, str(path)
+    return sections
 
 
 def _flat(section: Mapping[str, Any], before: str = "") -> dict[str, Any]:

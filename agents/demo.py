@@ -14,13 +14,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from agents import fleet, kernels, operator
 from agents.configuration import Given
 from agents.demo_figures import Figures
 from agents.demo_view import View, summary, view
+from agents.strategy.settings import Settings
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import StreamError
@@ -50,12 +53,12 @@ class DemoFailed(StreamError):
 class DemoSettings:
     """seconds: from when everything runs until it ends by itself, None: until Ctrl-C; keep: leave the folder.
 
-    settings: of the strategy, ``name=value`` each.
+    settings: of the strategy.
     """
 
     seconds: float | None = None
     keep: bool = False
-    settings: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=Settings)
 
 
 def run(settings: DemoSettings) -> None:
@@ -134,7 +137,8 @@ class _Demo:
         # A file of the demo's own: what mm.toml says of another broker does not hold here.
         own = self._folder / "mm.toml"
         own.touch()
-        given = Given(bootstrap=self._config.bootstrap, config=own, settings=self._settings.settings)
+        settings = tuple(f"{name}={value}" for name, value in msgspec.structs.asdict(self._settings.settings).items())
+        given = Given(bootstrap=self._config.bootstrap, config=own, settings=settings)
         return [fleet.program(member, given, _START_SECONDS) for member in self._members]
 
     def _compile(self) -> subprocess.Popen[bytes]:
@@ -168,7 +172,10 @@ class _Demo:
                 _say(f"everything runs after {self._seconds:.1f} s")
                 ends_at = time.monotonic() + (self._settings.seconds or math.inf)
             elif ends_at is None and self._seconds > 2 * _START_SECONDS:
-                raise DemoFailed(f"the agents did not get ready; their logs: {self._folder / 'logs'}")
+                raise DemoFailed(f"the agents did not get ready ({self._troubles()}); their logs stay with --keep")
+
+    def _troubles(self) -> str:
+        return "; ".join(f"{member.name}: {trouble}" for member in self._members if (trouble := member.trouble()))
 
     def _note(self, ends_at: float | None) -> str:
         if ends_at is None:
@@ -237,7 +244,8 @@ def _undisturbed_end() -> Iterator[Callable[[], None]]:
 
     def keep_calm() -> None:
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+            # not SIG_IGN, which a process that is being started would inherit: it would not end at SIGTERM
+            signal.signal(number, lambda *_: None)
 
     def interrupt(*_: object) -> None:
         keep_calm()

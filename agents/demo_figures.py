@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from agents.feeds.pace import RecentRate
 from agents.stream.config import KafkaConfig
 from agents.stream.watch import Watcher
 from schemas.records import Checkpoint, Execution, OutcomeReason, Pnl, Position, Trade
@@ -22,7 +23,6 @@ _RECORDS: dict[str, type] = {
 }
 _SIGNALS_ROLE = "signals"
 _LATEST_TRADES = 12
-_RATE_SECONDS = 2.0
 
 
 class Figures:
@@ -38,7 +38,8 @@ class Figures:
             name: msgspec.json.Decoder(kind) for name, kind in _RECORDS.items()
         }
         self._used: dict[int, int] = {}
-        self._rate: deque[tuple[float, int]] = deque()
+        self._rate = RecentRate()
+        self.quotes_per_second = 0.0
         self._ended: set[str] = set()
         self.decisions = 0
         self.trades = 0
@@ -53,12 +54,6 @@ class Figures:
     def quotes(self) -> int:
         """Quotes that the signals agents have used."""
         return sum(self._used.values())
-
-    @property
-    def quotes_per_second(self) -> float:
-        """Of wall time, over the last seconds."""
-        (began, before), (now, after) = self._rate[0], self._rate[-1]
-        return (after - before) / (now - began) if now > began else 0.0
 
     @property
     def net(self) -> float:
@@ -76,10 +71,7 @@ class Figures:
             name = self._names[message.topic()]
             if message.value() is not None:
                 self._take(name, self._decoders[name].decode(message.value()))
-        now = time.monotonic()
-        self._rate.append((now, self.quotes))
-        while now - self._rate[0][0] > _RATE_SECONDS and len(self._rate) > 2:
-            self._rate.popleft()
+        self.quotes_per_second = self._rate.at(self.quotes)
 
     def close(self) -> None:
         """Leave the topics."""

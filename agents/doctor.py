@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agents import configuration as places
 from agents import fleet
-from agents.configuration import Configuration
+from agents.configuration import Configuration, Given
+from agents.strategy.session import calendar_of
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import StreamError
+from agents.stream.errors import MissingTopics, NoBroker, StreamError, UnequalPartitions
 
+_ROOT = Path(__file__).resolve().parents[1]
 _LEAST_FREE_GB = 2.0
 _CONNECT_SECONDS = 2.0
 _DEFAULT_PORT = 9092
@@ -23,7 +26,10 @@ _DEFAULT_PORT = 9092
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. remedy: the command that mends it, None where nothing needs mending."""
+    """One thing that was looked at.
+
+    remedy: the command that mends it; empty where a person must choose, as the text says; None: nothing is wrong.
+    """
 
     subject: str
     text: str
@@ -34,7 +40,7 @@ class Finding:
         """The finding on one line."""
         if self.remedy is None:
             return f"ok    {self.subject}: {self.text}"
-        return f"FAIL  {self.subject}: {self.text}; run: {self.remedy}"
+        return f"FAIL  {self.subject}: {self.text}" + (f"; run: {self.remedy}" if self.remedy else "")
 
 
 def examine(configuration: Configuration) -> Iterator[Finding]:
@@ -45,16 +51,20 @@ def examine(configuration: Configuration) -> Iterator[Finding]:
     yield _disk()
     yield _docker()
     try:
+        calendar_of(configuration.settings())
         config = configuration.kafka()
-        configuration.settings()
-    except StreamError as error:
-        yield Finding("configuration", str(error), _remedy(str(error)))
+    except NoBroker:
+        text = "none is named (--bootstrap, MM_BOOTSTRAP), and the embedded one does not run"
+        yield Finding("broker", text, _mm("broker up"))
+        return
+    except (StreamError, ValueError) as error:
+        yield Finding("configuration", str(error), "")
         return
     broker = _broker(config)
     yield broker
     if broker.remedy is None:
-        yield from _on_broker(config)
-        yield from _agents(configuration.prefix)
+        yield from _on_broker(config, configuration.given)
+        yield from _agents(configuration)
 
 
 def _python() -> Finding:
@@ -64,12 +74,22 @@ def _python() -> Finding:
     return Finding("python", f"{version}; 3.11 to 3.14 will do", "uv python install 3.13")
 
 
+def _mm(command: str, given: Given | None = None) -> str:
+    """A command line of ours as it can be run from here, for the broker and the prefix that were given."""
+    script = _ROOT / "mm"
+    if not script.exists() or Path(shutil.which("mm") or "/").resolve() == script:
+        name = "mm"
+    else:
+        name = "./mm" if Path.cwd() == _ROOT else str(script)
+    place = dataclasses.replace(given, settings=()).arguments if given is not None else []
+    return " ".join([name, command, *place])
+
+
 def _environment() -> Finding:
-    root = Path(__file__).parents[1]
-    lock, stamp = root / "deploy" / "locks" / "core.txt", root / ".venv" / "core.txt"
+    lock, stamp = _ROOT / "deploy" / "locks" / "core.txt", _ROOT / ".venv" / "core.txt"
     if not lock.exists() or (stamp.exists() and stamp.read_bytes() == lock.read_bytes()):
         return Finding("packages", f"as locked, in {sys.prefix}")
-    return Finding("packages", f"{sys.prefix} is not what {lock} asks for", f"{root / 'mm'} --help")
+    return Finding("packages", f"{sys.prefix} is not what {lock} asks for", _mm("--help"))
 
 
 def _java() -> Finding:
@@ -79,7 +99,7 @@ def _java() -> Finding:
     try:
         said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding("java", f"{java} does not run: {error}", "rm -r .venv && ./mm --help")
+        return Finding("java", f"{java} does not run: {error}", f"rm -r {_ROOT / '.venv'} && {_mm('--help')}")
     return Finding("java", f"{(said.splitlines() or ['?'])[0]} ({java})")
 
 
@@ -109,36 +129,47 @@ def _broker(config: KafkaConfig) -> Finding:
         except (OSError, ValueError):
             continue
         return Finding("broker", f"answers at {config.bootstrap}")
-    return Finding("broker", f"nothing answers at {config.bootstrap}", "mm broker up")
+    text = f"nothing answers at {config.bootstrap}: start the Kafka there, or do not name it and take the embedded one"
+    return Finding("broker", text, _mm("broker up"))
 
 
-def _on_broker(config: KafkaConfig) -> Iterator[Finding]:
+def _on_broker(config: KafkaConfig, given: Given) -> Iterator[Finding]:
     from agents import operator
     from agents.stream import clients, topics
     from agents.stream.policies import differing_policies
     from schemas.topics import CONTROLS, TOPICS
 
-    def count() -> str:
+    try:
         partitions = topics.check(clients.admin(config), config, TOPICS.values())
-        return f"{len(TOPICS)} are there, with {partitions} partitions"
-
-    counted = _attempt("topics", count)
-    yield counted
-    if counted.remedy is not None:
+    except NoBroker:
+        text = f"what listens at {config.bootstrap} does not speak Kafka as configured: see security.protocol, sasl.*"
+        yield Finding("broker", text, "")
         return
+    except MissingTopics as error:
+        yield Finding("topics", str(error).partition("; ")[0], _mm("topics create", given))
+        return
+    except UnequalPartitions as error:
+        anew = dataclasses.replace(given, prefix=f"{config.prefix}new.")
+        yield Finding("topics", f"{error}; that cannot be changed, only begun anew", _mm("topics create", anew))
+        return
+    except StreamError as error:
+        yield Finding("configuration", str(error), "")
+        return
+    yield Finding("topics", f"{len(TOPICS)} are there, with {partitions} partitions")
     for line in differing_policies(clients.admin(config), config, TOPICS.values()):
         topic, wanted = line.split()[0], line.split()[-1]
-        alter = f"kafka-configs.sh --bootstrap-server {config.bootstrap} --alter --topic {topic}"
+        tool = f"{_ROOT / 'docs/examples/kafka_tool.sh'} kafka.admin.ConfigCommand"
+        alter = f"{tool} --bootstrap-server {config.bootstrap} --alter --topic {topic}"
         yield Finding("topics", line, f"{alter} --add-config cleanup.policy={wanted}")
     held = operator.read_controls(config)
     if held:
         yield Finding("controls", f"for {', '.join(held)}")
     else:
-        yield Finding(CONTROLS.name, "none, so nothing trades", "mm controls set AAPL --max-position 10000")
+        yield Finding(CONTROLS.name, "none, so nothing trades", _mm("controls set AAPL --max-position 10000", given))
 
 
-def _agents(prefix: str) -> Iterator[Finding]:
-    members = fleet.noted(prefix)
+def _agents(configuration: Configuration) -> Iterator[Finding]:
+    members = fleet.noted(configuration.prefix)
     if not members:
         yield Finding("agents", "none that mm run started here")
     for member in members:
@@ -146,17 +177,4 @@ def _agents(prefix: str) -> Iterator[Finding]:
         if trouble is None:
             yield Finding(member.name, f"ready ({member.health})")
         else:
-            yield Finding(member.name, trouble, "mm run")
-
-
-def _attempt(subject: str, look: Callable[[], str]) -> Finding:
-    try:
-        return Finding(subject, look())
-    except StreamError as error:
-        return Finding(subject, str(error), _remedy(str(error)))
-
-
-def _remedy(message: str) -> str:
-    """The command that an error names, else the one that shows how to choose other names."""
-    _, _, command = message.rpartition(": mm ")
-    return f"mm {command}" if command and command != message else "mm --help"
+            yield Finding(member.name, trouble, _mm("run", configuration.given))

@@ -43,11 +43,15 @@ def _json(value: bytes | None) -> str:
     if value is None:
         return "null"
     try:
-        decoded = json.loads(value)
+        decoded = json.loads(value, parse_constant=_no_json)
     except (ValueError, RecursionError):
         return json.dumps(_text(value))
     text = value.decode()
     return json.dumps(decoded) if "\n" in text or "\r" in text else text
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(constant)  # NaN and Infinity, which Python takes and JSON does not have
 
 
 def _rows_of_frame(value: bytes) -> list[tuple[str | None, str]]:

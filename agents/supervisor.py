@@ -184,7 +184,11 @@ class _Keeper:
             return self._process
 
     def _where(self) -> str:
-        return f"see {self._log}" if self._log is not None else "its last line says why"
+        """Why it ended, as far as that is known: its last line, which may be gone with its log when this is read."""
+        if self._log is None:
+            return "its last line says why"
+        lines = self._log.read_text(errors="replace").splitlines()
+        return f"it said: {lines[-1].removeprefix('mm: ')}" if lines else "it said nothing"
 
 
 def _ended(status: int) -> str:

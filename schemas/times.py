@@ -1,4 +1,4 @@
-"""Event times as text."""
+"""Event times: from when on they are believed, and as text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import time
 from functools import lru_cache
 
 _NS = 1_000_000_000
+
+EARLIEST_TS = 315_532_800 * _NS
+"""1980-01-01: a smaller ts was not meant in nanoseconds."""
 
 
 def rfc3339(ts: int) -> str:

@@ -74,10 +74,12 @@ def run(
 ) -> None:
     """Run all agents against a broker until Ctrl-C; one that dies is started again."""
     from agents import fleet
+    from agents.stream.waiting import wait_for_topics
     from agents.supervisor import Supervisor
 
     configuration.settings()
-    configuration.kafka()
+    # What is missing is said here, once; of a broker that is not there the agents would speak for ever.
+    wait_for_topics(configuration.kafka(), wait)
     members = fleet.members(instances, health_port_base)
     programs = [fleet.program(member, configuration.given, wait) for member in members]
     stop = _stop_event()

@@ -11,7 +11,7 @@ import typer
 from agents import configuration
 from agents.commands.options import configured
 from agents.configuration import Configuration
-from agents.stream.errors import BadConfiguration, StreamError
+from agents.stream.errors import BadConfiguration, StreamError, UnequalPartitions
 
 broker = typer.Typer(help="The embedded Apache Kafka of this machine.")
 topics = typer.Typer(help="The topics on the broker.")
@@ -19,6 +19,8 @@ topics = typer.Typer(help="The topics on the broker.")
 Home = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Keeps the data; the other commands find it by MM_HOME only.")
 ]
+
+DEFAULT_PARTITIONS = 4
 
 
 class NotRunning(StreamError):
@@ -67,7 +69,10 @@ def _home(given: Path | None) -> Path:
 @configured
 def create(
     configuration: Configuration,
-    partitions: Annotated[int, typer.Option(min=1, max=1024, help="Of every topic but controls, which has one.")] = 4,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, max=1024, help="Of every topic but controls, which has one; 4, or as many as there are."),
+    ] = None,
     replication: Annotated[int, typer.Option(min=1, max=16)] = 1,
 ) -> None:
     """Create those that are missing; the default controls come with the topic controls."""
@@ -78,7 +83,13 @@ def create(
 
     config = configuration.kafka()
     admin = clients.admin(config)
-    created = broker_topics.create(admin, config, TOPICS.values(), partitions, replication)
+    there = broker_topics.present_partitions(admin, config, TOPICS.values())
+    if there is not None and partitions not in (None, there):
+        raise UnequalPartitions(
+            f"topics are there already, with {there} partitions, which cannot be changed; choose another --prefix"
+        )
+    number = partitions or there or DEFAULT_PARTITIONS
+    created = broker_topics.create(admin, config, TOPICS.values(), number, replication)
     if config.name(CONTROLS.name) in created:
         operator.write_defaults(config)
     broker_topics.check(admin, config, TOPICS.values())

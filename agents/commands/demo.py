@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from agents.commands.options import with_settings
+from agents.commands.options import with_settings_alone
 from agents.configuration import Configuration
 
 
-@with_settings
+@with_settings_alone
 def demo(
     configuration: Configuration,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End by itself; else at Ctrl-C.")] = None,
@@ -19,4 +19,4 @@ def demo(
     """Show it all: a broker of its own, the agents, a synthetic market; nothing of it stays."""
     from agents.demo import DemoSettings, run
 
-    run(DemoSettings(seconds=seconds, keep=keep, settings=configuration.given.settings))
+    run(DemoSettings(seconds=seconds, keep=keep, settings=configuration.settings()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -143,11 +144,16 @@ class _Meter:
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if not self._tty and now < self._next:
+        if _in_background() if self._tty else now < self._next:
             return
         self._next = now + self._LINE_SECONDS
         sys.stderr.write(f"\r\033[K{_line(progress)}" if self._tty else f"{_line(progress)}\n")
         sys.stderr.flush()
+
+
+def _in_background() -> bool:
+    """Whether this is a job of a shell that shows something else: a line over itself would wipe that out."""
+    return os.tcgetpgrp(sys.stderr.fileno()) != os.getpgrp()
 
 
 def _line(progress: Progress) -> str:
@@ -158,7 +164,7 @@ def _line(progress: Progress) -> str:
 
 
 def _report(summary: Summary) -> None:
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _in_background():
         sys.stderr.write("\r\033[K")
     rate = summary.quotes / summary.seconds if summary.seconds else 0.0
     ended = "" if summary.ended else ", interrupted"

@@ -38,6 +38,11 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return _with_options(command, {**_PLACE, "settings": _SET})
 
 
+def with_settings_alone(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --set and --config only, for what brings a Kafka of its own."""
+    return _with_options(command, {"config": _PLACE["config"], "settings": _SET})
+
+
 def _with_options(command: Callable[..., None], options: dict[str, Any]) -> Callable[..., None]:
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     added = [

@@ -20,9 +20,11 @@ import pyarrow.parquet
 from agents.feeds.merging import merge
 from agents.feeds.quotes import Quotes, sorted_quotes
 from agents.stream.errors import BadConfiguration
+from schemas.times import EARLIEST_TS
 
 _TS_NAMES = ("ts_ns", "ts")
 _PRICES = ("bid", "bid_size", "ask", "ask_size")
+_WANTED_TS = "must be in nanoseconds since 1970; mm import csv reads times of other units, and as text"
 _TYPES = {"symbol": pa.string(), **dict.fromkeys(_PRICES, pa.float64())}
 _BLOCK_BYTES = 1 << 19
 _PARQUET_ROWS = 16_384
@@ -63,6 +65,8 @@ class QuoteFiles:
             if not len(batch):
                 continue
             ts = _ts(file, batch, rows)
+            if not rows and ts[0] < EARLIEST_TS:
+                raise BadConfiguration(f"{file.path}: {file.place(0)} is of {ts[0]}; {file.ts_name} {_WANTED_TS}")
             back = np.flatnonzero(ts < np.append(last_ts, ts[:-1]))
             if len(back):
                 raise BadConfiguration(
@@ -112,7 +116,9 @@ def _reading(file: _File) -> Iterator[pa.RecordBatch]:
     try:
         yield from file.batches()
     except (OSError, ValueError) as error:
-        raise BadConfiguration(f"{file.path}: cannot be read: {error}") from error
+        # the one column of whole numbers is the time
+        hint = f"; {file.ts_name} {_WANTED_TS}" if "int64" in str(error) else ""
+        raise BadConfiguration(f"{file.path}: cannot be read: {error}{hint}") from error
 
 
 def _ts_name(path: Path, names: Sequence[str]) -> str:

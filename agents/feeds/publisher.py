@@ -11,9 +11,9 @@ import orjson
 
 from agents.feeds.quotes import Quotes
 from agents.feeds.wire import Record, Symbols, Wire, encoder
+from schemas.times import EARLIEST_TS
 
 _NS = 1_000_000_000
-_EARLIEST_TS = 315_532_800 * _NS  # 1980: anything before is no time in nanoseconds
 _FUTURE_NS = 5 * _NS
 _LONGEST_GAP_SECONDS = 24 * 3600  # decision times further than this behind a quote are skipped by every agent
 
@@ -97,4 +97,4 @@ class QuotePublisher:
 
 
 def _plausible(ts: np.ndarray) -> np.ndarray:
-    return (ts >= _EARLIEST_TS) & (ts <= time.time_ns() + _FUTURE_NS)
+    return (ts >= EARLIEST_TS) & (ts <= time.time_ns() + _FUTURE_NS)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from agents.feeds.pace import RecentRate
 from agents.feeds.publisher import QuotePublisher
 from agents.feeds.quotes import Quotes
 from agents.feeds.wire import Wire
@@ -24,7 +25,7 @@ _ROWS_AT_A_TIME = 8_192
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a feed is: quotes sent, quotes/s of wall time, event time (ns), seconds left (None: not known)."""
+    """How far a feed is: quotes sent, quotes/s of late, event time (ns), seconds left (None: not known)."""
 
     quotes: int
     quotes_per_second: float
@@ -79,6 +80,7 @@ class Session:
         self.publisher = QuotePublisher(self._records, feed, wire)
         self._began = self._reported = time.monotonic()
         self._first_ts: int | None = None
+        self._rate = RecentRate()
 
     def __enter__(self) -> Session:
         return self
@@ -119,4 +121,4 @@ class Session:
         seconds = now - self._began
         done = self.fraction() if self.fraction is not None else 0.0
         left = seconds * (1 - done) / done if done > 0 else None
-        self._progress(Progress(self.publisher.quotes, self.publisher.quotes / seconds, latest, left))
+        self._progress(Progress(self.publisher.quotes, self._rate.at(self.publisher.quotes), latest, left))

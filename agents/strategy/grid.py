@@ -17,6 +17,7 @@ from agents.strategy.session import NO_SESSION, SESSION_CLOSING, Calendar, sessi
 from agents.strategy.settings import DAY_NS, NS, Marks, Settings
 from schemas.columns import CLOCK, END_CLOCK, QUOTE, Columns
 from schemas.decoding import MAX_FEEDS
+from schemas.times import EARLIEST_TS
 
 MARK, DECISION, END = 1, 2, 3
 """Kinds of events."""
@@ -29,8 +30,6 @@ FRESH, FIRST_STALE, STILL_STALE = 0, 1, 2
 IGNORED, LISTED, WATCHED = 0, 1, 2
 """Who wants a symbol's events: nobody; the universe, by the common rule; a caller that looks at each decision time."""
 
-EARLIEST_TS = 315_532_800 * NS
-"""1980-01-01: a smaller ts was not meant in nanoseconds."""
 LATEST_TS = 5_680_281_600 * NS
 """2150-01-01: up to here no sum of times can overflow."""
 LARGEST_PRICE = 1e12

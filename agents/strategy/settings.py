@@ -89,4 +89,6 @@ def parse_setting(name: str, text: str) -> object:
     try:
         return msgspec.convert(raw, fields[name].type, strict=False)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{name}={text}: {error}") from error
+        kind = fields[name].type
+        names = isinstance(kind, type) and issubclass(kind, StrEnum) and ", ".join(kind)
+        raise ValueError(f"{name}={text}: {f'expected one of {names}' if names else error}") from error

@@ -105,7 +105,13 @@ def _build(kind: Any, config: KafkaConfig, settings: dict[str, object]) -> Any:
     except KafkaException as error:
         reason = error.args[0]
         text = reason.str() if isinstance(reason, KafkaError) else str(reason)
-        raise BadConfiguration(f"Kafka client settings: {text}") from error
+        raise BadConfiguration(f"Kafka client settings: {text}{_origin(config, text)}") from error
+
+
+def _origin(config: KafkaConfig, text: str) -> str:
+    """Where the setting that librdkafka's message names was given, as far as that is known."""
+    named = next((name for name in config.origins if f'"{name}"' in text), None)
+    return "" if named is None else f" (given by {config.origins[named]})"
 
 
 def _log_error(error: KafkaError) -> None:

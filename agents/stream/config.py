@@ -30,11 +30,15 @@ _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,64}")
 
 @dataclass(frozen=True)
 class KafkaConfig:
-    """Bootstrap address, prefix of every name, and librdkafka settings for all clients."""
+    """Bootstrap address, prefix of every name, and librdkafka settings for all clients.
+
+    origins: where each of these settings was given, for messages.
+    """
 
     bootstrap: str
     prefix: str = ""
     properties: Mapping[str, str] = field(default_factory=dict, repr=False)
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.bootstrap:
@@ -57,6 +61,11 @@ class KafkaConfig:
             **self.properties,
             **settings,
         }
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a librdkafka setting."""
+    return _ENVIRONMENT_PREFIX + name.upper().replace(".", "_")
 
 
 def properties_from(environment: Mapping[str, str], file: Path | None = None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from confluent_kafka import KafkaError, Message
 
-from agents.stream import clients
+from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import NoBroker, StreamError
 
@@ -17,9 +17,11 @@ _SECONDS = 15.0
 def write_confirmed(config: KafkaConfig, topic: str, records: Iterable[tuple[str, bytes | None]]) -> list[int]:
     """Write keys and values (None: a tombstone) to a topic; the offset of each.
 
-    Raises NoBroker when the broker does not confirm all of them, StreamError when it refuses one.
+    Raises MissingTopics, NoBroker when the broker does not confirm all of them, StreamError when it refuses one.
     """
     producer = clients.producer(config, reports=True)
+    # A write to a topic that is not there would wait for it.
+    topics.require(topics.partition_counts(producer, config), [config.name(topic)])
     deliveries: list[_Delivery] = []
     for key, value in records:
         delivery = _Delivery()

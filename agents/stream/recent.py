@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from agents.stream import clients, topics
 from agents.stream.batch import raise_for
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import MissingTopics, NoBroker
+from agents.stream.errors import NoBroker
 from agents.stream.read import read_until
 from schemas.topics import Topic
 
@@ -184,7 +184,5 @@ def _counts(config: KafkaConfig, asked: Iterable[Topic]) -> dict[str, int]:
     """Number of partitions by plain name."""
     present = topics.partition_counts(clients.admin(config), config)
     names = {topic.name: config.name(topic.name) for topic in asked}
-    missing = [name for name in names.values() if name not in present]
-    if missing:
-        raise MissingTopics(f"missing topics: {', '.join(missing)}; create them with: mm topics create")
+    topics.require(present, names.values())
     return {plain: present[name] for plain, name in names.items()}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import MissingTopics, NoBroker, StreamError, UnequalPartitions
+from agents.stream.errors import BadConfiguration, MissingTopics, NoBroker, StreamError, UnequalPartitions
 from schemas.topics import Topic
 
 _SECONDS = 10.0
@@ -25,8 +25,8 @@ _NOT_YET = {
 """What a broker answers about a partition that was created a moment ago, or that is changing its leader."""
 
 
-def partition_counts(admin: AdminClient, config: KafkaConfig) -> dict[str, int]:
-    """Number of partitions of every topic on the broker, by full name. Raises NoBroker."""
+def partition_counts(admin: AdminClient | Producer, config: KafkaConfig) -> dict[str, int]:
+    """Number of partitions of every topic on the broker, by full name; any client can ask. Raises NoBroker."""
     try:
         topics = admin.list_topics(timeout=_SECONDS).topics
     except KafkaException as error:
@@ -41,25 +41,44 @@ def no_broker(config: KafkaConfig, error: KafkaException) -> NoBroker:
     )
 
 
+def require(present: Container[str], names: Iterable[str]) -> None:
+    """Raises MissingTopics for those full names that are not among the present ones."""
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise MissingTopics(f"missing topics: {', '.join(missing)}; create them with: mm topics create")
+
+
 def check(admin: AdminClient, config: KafkaConfig, topics: Iterable[Topic]) -> int:
     """The number of partitions that the chain shares. Raises NoBroker, MissingTopics or UnequalPartitions."""
     topics = list(topics)
     counts = partition_counts(admin, config)
-    missing = [config.name(topic.name) for topic in topics if config.name(topic.name) not in counts]
-    if missing:
-        raise MissingTopics(f"missing topics: {', '.join(missing)}; create them with: mm topics create")
+    require(counts, [config.name(topic.name) for topic in topics])
     for topic in topics:
         count = counts[config.name(topic.name)]
         if topic.partitions is not None and count != topic.partitions:
             raise UnequalPartitions(
                 f"{config.name(topic.name)} has {count} partitions and must have {topic.partitions}"
             )
-    shared = {config.name(t.name): counts[config.name(t.name)] for t in topics if t.partitions is None}
+    # Alone, a topic of a fixed number is its own chain.
+    return _shared(config, [topic for topic in topics if topic.partitions is None] or topics[:1], counts)
+
+
+def _shared(config: KafkaConfig, topics: Iterable[Topic], counts: Mapping[str, int]) -> int:
+    shared = {config.name(topic.name): counts[config.name(topic.name)] for topic in topics}
     if len(set(shared.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in shared.items())
         raise UnequalPartitions(f"the topics of the chain must have the same number of partitions: {listed}")
-    # Alone, a topic of a fixed number is its own chain.
-    return next(iter(shared.values()), counts[config.name(topics[0].name)])
+    return next(iter(shared.values()))
+
+
+def present_partitions(admin: AdminClient, config: KafkaConfig, topics: Iterable[Topic]) -> int | None:
+    """The number of partitions that those of the chain share which are there, None while there are none.
+
+    Raises NoBroker or UnequalPartitions.
+    """
+    counts = partition_counts(admin, config)
+    present = [topic for topic in topics if topic.partitions is None and config.name(topic.name) in counts]
+    return _shared(config, present, counts) if present else None
 
 
 def create(
@@ -86,8 +105,10 @@ def create(
             future.result()
             created.append(name)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise StreamError(f"cannot create {name}: {error.args[0].str()}") from error
+            code = error.args[0].code()
+            if code != KafkaError.TOPIC_ALREADY_EXISTS:
+                kind = BadConfiguration if code == KafkaError.INVALID_REPLICATION_FACTOR else StreamError
+                raise kind(f"cannot create {name}: {error.args[0].str()}") from error
     deadline = time.monotonic() + _SHOWN_SECONDS
     # The broker answers before every part of it knows the topic.
     while not set(created) <= partition_counts(admin, config).keys():

@@ -21,10 +21,10 @@ def wait_for_topics(config: KafkaConfig, seconds: float) -> None:
             topics.check(admin, config, TOPICS.values())
             return
         except (NoBroker, MissingTopics) as error:
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 raise _after(error, seconds) from error
         time.sleep(_BETWEEN_SECONDS)
 
 
 def _after(error: StreamError, seconds: float) -> StreamError:
-    return type(error)(f"{error} (waited {seconds:.0f} s)")
+    return type(error)(f"{error} (waited {seconds:.0f} s)") if seconds else error

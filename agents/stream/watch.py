@@ -10,7 +10,6 @@ from confluent_kafka.admin import AdminClient
 from agents.stream import clients, topics
 from agents.stream.batch import raise_for
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import MissingTopics
 from agents.stream.read import read_until
 
 _MOST_AT_ONCE = 10_000
@@ -74,7 +73,5 @@ def _partitions(admin: AdminClient, config: KafkaConfig, names: Iterable[str]) -
     """Partitions of each topic, by full name."""
     counts = topics.partition_counts(admin, config)
     wanted = [config.name(name) for name in names]
-    missing = [name for name in wanted if name not in counts]
-    if missing:
-        raise MissingTopics(f"missing topics: {', '.join(missing)}; create them with: mm topics create")
+    topics.require(counts, wanted)
     return {name: counts[name] for name in wanted}

@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 
 from schemas.partitioning import partition_of
-from schemas.times import rfc3339
+from schemas.times import EARLIEST_TS, rfc3339
 from schemas.topics import Topic
 
-_FIRST_TS = 315_532_800_000_000_000  # 1980-01-01
 _FUTURE_NS = 3_600_000_000_000
 _LARGEST = 1e15
 _MAX_DEAD_LETTER_BYTES = 512 << 10
@@ -45,7 +44,7 @@ def decoder(topic: Topic) -> Callable[[Any, int], tuple[str, Any]]:
         for name, value in zip(record.__struct_fields__, msgspec.structs.astuple(record), strict=True):
             if isinstance(value, float) and not math.fabs(value) < _LARGEST:
                 raise GarbageError(f"implausible: {name} is {value}")
-            if name in ("ts", "quote_ts") and not _FIRST_TS <= value <= latest:
+            if name in ("ts", "quote_ts") and not EARLIEST_TS <= value <= latest:
                 raise GarbageError(f"implausible: {name} is {value}")
         return record.symbol, record
 

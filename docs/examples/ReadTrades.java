@@ -8,6 +8,10 @@ import org.apache.kafka.common.serialization.StringDeserializer;
 /** Prints trades as JSON lines: the history first, then every new one. Arguments: BOOTSTRAP [PREFIX]. */
 public class ReadTrades {
     public static void main(String[] arguments) {
+        if (arguments.length == 0) {
+            System.err.println("usage: java ReadTrades BOOTSTRAP [PREFIX]");
+            System.exit(2);
+        }
         String prefix = arguments.length > 1 ? arguments[1] : "";
         Properties settings = new Properties();
         settings.put("bootstrap.servers", arguments[0]);

@@ -9,6 +9,8 @@ import sys
 
 from confluent_kafka import Consumer, KafkaException
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 bootstrap, prefix = sys.argv[1], (*sys.argv[2:], "")[0]
 consumer = Consumer(
     {
@@ -27,7 +29,7 @@ try:
         if message.error():
             raise KafkaException(message.error())
         print(message.value().decode(), flush=True)
-except KeyboardInterrupt:
+except (KeyboardInterrupt, BrokenPipeError):
     pass
 finally:
     consumer.close()

@@ -10,6 +10,8 @@ import sys
 
 from confluent_kafka import Producer
 
+if len(sys.argv) < 4:
+    sys.exit(__doc__)
 bootstrap, symbol, dollars, *rest = sys.argv[1:]
 state = rest[0] if rest else "ACTIVE"
 prefix = rest[1] if len(rest) > 1 else ""
@@ -26,4 +28,5 @@ def tell(error: object, message: object) -> None:
 
 producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
 producer.produce(f"{prefix}controls", json.dumps(control), symbol, on_delivery=tell)
-producer.flush(10)
+if producer.flush(10):
+    sys.exit(f"not written: {bootstrap} does not answer")

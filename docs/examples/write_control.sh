@@ -3,6 +3,10 @@
 #     write_control.sh 127.0.0.1:9092 AAPL '{"max_position_dollars": 20000, "state": "REDUCING"}'
 # JSON is the whole record; the word null takes the symbol out of the universe.
 set -eu
+if [ $# -lt 3 ]; then
+    echo "usage: write_control.sh BOOTSTRAP SYMBOL JSON [PREFIX]" >&2
+    exit 2
+fi
 bootstrap=$1 symbol=$2 json=$3 prefix=${4-}
 printf '%s\t%s\n' "$symbol" "$json" |
     "$(dirname "$0")/kafka_tool.sh" org.apache.kafka.tools.ConsoleProducer \

@@ -11,6 +11,8 @@ import time
 
 from confluent_kafka import Producer
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 bootstrap, prefix = sys.argv[1], (*sys.argv[2:], "")[0]
 topic = f"{prefix}quotes"
 producer = Producer(

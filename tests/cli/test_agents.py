@@ -17,7 +17,7 @@ from tests.cli.conftest import Mm
 from tests.cli.waiting import until
 
 MM = (sys.executable, "-P", "-m", "agents.cli")
-SECONDS = 60.0
+SECONDS = 180.0  # a first start compiles the kernels
 
 
 @contextmanager
@@ -92,10 +92,10 @@ def test_run_heals_a_killed_agent_and_leaves_nothing_behind(on_topics: Mm, prefi
     assert fleet.noted(prefix) == []
 
 
-def test_run_gives_up_when_a_restart_cannot_help(on_kafka: Mm) -> None:
-    with running("run") as all_of_them:
+def test_run_gives_up_when_a_restart_cannot_help(on_topics: Mm) -> None:
+    with running("run", "--set", "session=NOWHERE") as all_of_them:
         _, said = all_of_them.communicate(timeout=SECONDS)
-    assert all_of_them.returncode == 4
+    assert all_of_them.returncode == 2
     assert "which a restart cannot mend" in said.strip().splitlines()[-1]
 
 

@@ -1,6 +1,11 @@
 """Each command with right and with wrong arguments."""
 
+import contextlib
 import json
+import os
+import pty
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -9,7 +14,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
+from schemas.topics import QUOTES, TOPICS, TRADES
 from tests.cli.conftest import Mm
 from tests.kafka import Kafka
 
@@ -54,6 +61,9 @@ def test_help_names_every_command(mm: Mm) -> None:
         ["topics", "create", "--partitions", "0"],
         ["tail", "quotes", "--from", "yesterday"],
         ["demo", "--seconds", "-1"],
+        ["demo", "--set", "tau=1"],
+        ["demo", "--set", "tau_seconds"],
+        ["demo", "--bootstrap", "localhost:9092"],
         ["feed", "replay"],
         ["run", "--instances", "0"],
     ],
@@ -85,6 +95,36 @@ def test_agents_refuse_unknown_settings_and_wrong_values(mm: Mm, role: str) -> N
     assert "tau_seconds" in told(mm(role, "--bootstrap", "localhost:1", "--set", "tau_seconds=0"), 2)
 
 
+def test_a_setting_that_is_a_choice_names_what_there_is(mm: Mm) -> None:
+    said = told(mm("signals", "--bootstrap", "localhost:1", "--set", "limit_rule=none"), 2)
+    assert said.endswith("--set: limit_rule=none: expected one of clip, overshoot")
+
+
+@pytest.mark.parametrize("command", [["run"], ["controls", "halt", "--all"]])
+def test_what_begins_with_a_broker_says_that_none_answers(mm: Mm, command: list[str]) -> None:
+    assert "no Kafka broker answers at 127.0.0.1:1" in told(mm(*command, "--bootstrap", "127.0.0.1:1"), 3)
+
+
+@pytest.mark.parametrize("command", [["run"], ["controls", "halt", "--all"], ["controls", "list"], ["tail", "trades"]])
+def test_what_needs_topics_says_which_command_makes_them(on_kafka: Mm, command: list[str]) -> None:
+    assert told(on_kafka(*command), 4).endswith("create them with: mm topics create")
+
+
+def test_an_unknown_kafka_setting_names_where_it_was_given(
+    mm: Mm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MM_BOOTSTRAP", "localhost:1")
+    (tmp_path / "mm.toml").write_text('[kafka]\nboostrap = "localhost:1"\n')
+    assert told(mm("topics", "check"), 2).endswith('"boostrap" (given by mm.toml [kafka])')
+    monkeypatch.setenv("KAFKA_BOOSTRAP", "localhost:1")
+    assert told(mm("topics", "check"), 2).endswith('"boostrap" (given by KAFKA_BOOSTRAP)')
+    monkeypatch.delenv("KAFKA_BOOSTRAP")
+    (tmp_path / "kafka.properties").write_text("security.protocol = NONE-SUCH\n")
+    (tmp_path / "mm.toml").unlink()
+    said = told(mm("topics", "check", "--kafka-properties", "kafka.properties"), 2)
+    assert "security.protocol" in said and said.endswith("(given by kafka.properties)")
+
+
 def test_signals_refuses_an_unknown_exchange_calendar(mm: Mm) -> None:
     assert "session=NOWHERE" in told(mm("signals", "--bootstrap", "localhost:1", "--set", "session=NOWHERE"), 2)
 
@@ -97,25 +137,34 @@ def test_topics_are_created_once_with_the_default_controls(on_kafka: Mm, prefix:
     assert f"{prefix}quotes" in shown(on_kafka("topics", "create", "--partitions", 3))
     assert "3 partitions" in shown(on_kafka("topics", "check"))
     assert [row["key"] for row in rows(on_kafka("controls", "list", "--json"))] == ["AAPL", "BAC", "GOOG"]
+    assert "with 3 partitions, which cannot be changed" in told(on_kafka("topics", "create", "--partitions", 4), 5)
     shown(on_kafka("controls", "remove", "AAPL"))
     assert "already" in shown(on_kafka("topics", "create", "--partitions", 3))
     assert [row["key"] for row in rows(on_kafka("controls", "list", "--json"))] == ["BAC", "GOOG"]
 
 
-def test_unequal_partition_counts_are_refused(on_kafka: Mm, kafka: Kafka, prefix: str) -> None:
-    from agents.stream import clients, topics
-    from schemas.topics import QUOTES
+def test_what_is_missing_gets_as_many_partitions_as_the_others(on_topics: Mm, kafka: Kafka, prefix: str) -> None:
+    config = KafkaConfig(kafka.bootstrap, prefix)
+    topics.delete(clients.admin(config), [config.name("alerts")])
+    assert shown(on_topics("topics", "create")) == f"created {prefix}alerts\n"
+    assert "with 2 partitions" in shown(on_topics("topics", "check"))
 
+
+def test_more_replicas_than_brokers_is_wrong_use(on_kafka: Mm) -> None:
+    assert "replication" in told(on_kafka("topics", "create", "--replication", 16), 2)
+
+
+def test_unequal_partition_counts_are_refused(on_kafka: Mm, kafka: Kafka, prefix: str) -> None:
     config = KafkaConfig(kafka.bootstrap, prefix)
     topics.create(clients.admin(config), config, [QUOTES], 5, 1)
-    assert f"{prefix}quotes 5" in told(on_kafka("topics", "create", "--partitions", 2), 5)
+    topics.create(clients.admin(config), config, [TRADES], 2, 1)
+    assert f"{prefix}quotes 5, {prefix}trades 2" in told(on_kafka("topics", "create"), 5)
+    topics.create(clients.admin(config), config, TOPICS.values(), 2, 1)
     assert f"{prefix}quotes 5" in told(on_kafka("topics", "check"), 5)
 
 
 def test_a_topic_that_is_cleaned_up_otherwise_is_reported(on_topics: Mm, kafka: Kafka, prefix: str) -> None:
     from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-
-    from agents.stream import clients
 
     entry = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, f"{prefix}positions", incremental_configs=[entry])
@@ -280,6 +329,54 @@ def test_a_reader_that_leaves_is_no_error(on_topics: Mm) -> None:
     assert json.loads(result.stdout)["key"] == "AAPL"
 
 
+def test_a_closed_output_is_no_error(on_topics: Mm) -> None:
+    command = f"{' '.join(MM)} tail controls --from beginning --limit 1 >&-"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_ctrl_c_while_python_loads_shows_no_stack_trace(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = subprocess.Popen([sys.executable, "-c", LOADING, pipe], stderr=subprocess.PIPE, text=True)
+    with pipe.open("w"):  # waits until it is being read
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (-signal.SIGINT, "")
+
+
+LOADING = """
+import runpy, sys
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            open(sys.argv[1]).read()
+sys.meta_path.insert(0, Slow())
+runpy.run_module("agents.cli", run_name="__main__")
+"""
+"""Runs the command line as ``python -m`` does; among what it loads is a module that takes its time."""
+
+
+def test_a_feed_in_the_background_writes_nothing_over_the_shell(on_topics: Mm) -> None:
+    feed = f"{' '.join(MM)} feed synthetic --seconds 2 --rate 1000"
+    assert "\033[K" in on_a_terminal(f"{feed}; exit")
+    said = on_a_terminal(f"{feed} & wait; exit")
+    assert "\033[K" not in said and "quotes in" in said
+
+
+def on_a_terminal(command: str) -> str:
+    """What a shell with job control shows on a terminal of its own."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execlp("bash", "bash", "-c", f"set -m; {command}")
+    said = b""
+    with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as output:
+        while some := output.read(1 << 16):
+            said += some
+    os.waitpid(pid, 0)
+    return said.decode()
+
+
 # -- doctor, schemas -------------------------------------------------------------------------------------------------
 
 
@@ -293,12 +390,60 @@ def test_doctor_names_what_is_missing_and_the_remedy(mm: Mm, on_kafka: Mm, monke
     without_topics = on_kafka("doctor")
     assert without_topics.exit_code == 1
     topics = next(line for line in without_topics.stdout.splitlines() if "topics:" in line)
-    assert topics.startswith("FAIL") and topics.endswith("run: mm topics create")
+    assert topics.startswith("FAIL") and topics.endswith("mm topics create")
     monkeypatch.setenv("MM_BOOTSTRAP", "127.0.0.1:1")
-    nobody = mm("doctor")
-    assert nobody.exit_code == 1 and "FAIL  broker: nothing answers at 127.0.0.1:1; run: mm broker up" in nobody.stdout
+    nobody = failures(mm("doctor"))
+    assert len(nobody) == 1 and nobody[0].startswith("FAIL  broker: nothing answers at 127.0.0.1:1")
+    assert nobody[0].endswith("mm broker up")
     monkeypatch.delenv("MM_BOOTSTRAP")
-    assert mm("doctor").exit_code == 1
+    unnamed = failures(mm("doctor"))
+    assert len(unnamed) == 1 and unnamed[0].startswith("FAIL  broker: none is named")
+    assert unnamed[0].endswith("mm broker up")
+
+
+def failures(result: Result) -> list[str]:
+    """What doctor found broken; it has looked at the rest, too."""
+    assert result.exit_code == 1 and "ok    python" in result.stdout, (result.stdout, result.stderr)
+    return [line for line in result.stdout.splitlines() if not line.startswith("ok  ")]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("[stratgy]\n", "no section [stratgy]"),
+        ("[strategy]\ntau_second = 1\n", "no setting 'tau_second'"),
+        ('[strategy]\nsession = "NOWHERE"\n', "session=NOWHERE"),
+        ("[kafka]\nboostrap = 1\n", '"boostrap" (given by mm.toml [kafka])'),
+        ("[kafka\n", "mm.toml: Expected"),
+    ],
+)
+def test_doctor_names_what_is_wrong_with_the_configuration(on_kafka: Mm, tmp_path: Path, file: str, said: str) -> None:
+    (tmp_path / "mm.toml").write_text(file)
+    found = failures(on_kafka("doctor"))
+    assert len(found) == 1 and found[0].startswith("FAIL  configuration:") and said in found[0]
+
+
+def test_doctors_line_is_for_the_broker_and_prefix_that_were_given(mm: Mm, kafka: Kafka, prefix: str) -> None:
+    place = ("--bootstrap", kafka.bootstrap, "--prefix", prefix)
+    line = failures(mm("doctor", *place))[-1].partition("; run: ")[2].split()
+    assert Path(line[0]) == Path(__file__).parents[2] / "mm"
+    shown(mm(*line[1:]))
+    assert "ok    topics" in shown(mm("doctor", *place))
+
+
+def test_doctor_tells_unequal_partitions_and_how_to_begin_anew(on_topics: Mm, kafka: Kafka, prefix: str) -> None:
+    config = KafkaConfig(kafka.bootstrap, prefix)
+    admin = clients.admin(config)
+    topics.delete(admin, [config.name("trades")])
+    topics.create(admin, config, [TRADES], 3, 1)
+    line = failures(on_topics("doctor"))[-1]
+    assert "only begun anew" in line and line.endswith(f"topics create --prefix={prefix}new.")
+
+
+def test_doctor_tells_a_port_that_does_not_speak_kafka(mm: Mm) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        line = failures(mm("doctor", "--bootstrap", f"127.0.0.1:{other.getsockname()[1]}"))[-1]
+    assert "does not speak Kafka as configured" in line and "run:" not in line
 
 
 def test_schemas_are_not_stale(mm: Mm) -> None:

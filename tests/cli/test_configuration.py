@@ -68,7 +68,7 @@ def test_a_wrong_setting_is_named(setting: str) -> None:
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="absent"):
-        Configuration(Given(config=tmp_path / "absent.toml"), {})
+        Configuration(Given(config=tmp_path / "absent.toml"), {}).settings()
 
 
 def test_another_process_gets_the_same_options() -> None:

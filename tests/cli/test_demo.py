@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from agents.demo import _undisturbed_end
 from tests.cli.waiting import until
 
 # a shorter grid than the default's: more decisions in the few seconds of a test
@@ -82,6 +83,14 @@ def test_it_trades_heals_and_leaves_nothing(tmp_path: Path, temporary_folder: Pa
     assert trades >= 100
     assert live_trades >= 1
     assert list(temporary_folder.iterdir()) == []
+
+
+def test_what_is_started_while_the_demo_ends_still_ends_at_sigterm() -> None:
+    with _undisturbed_end() as keep_calm:
+        keep_calm()
+        process = subprocess.Popen(["sleep", "600"])
+        process.terminate()
+        assert process.wait(60) == -signal.SIGTERM
 
 
 @pytest.mark.timeout(400)

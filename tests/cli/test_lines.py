@@ -29,3 +29,8 @@ def test_other_records_are_shown_as_they_are() -> None:
     assert list(lines("trades", message(b'{"id":"AAPL-1"}', [("ce_id", b"AAPL-1")]))) == [
         '{"partition":2,"offset":7,"key":"AAPL","value":{"id":"AAPL-1"}}'
     ]
+
+
+def test_what_python_takes_for_json_and_others_do_not_is_shown_as_text() -> None:
+    (line,) = lines("quotes", message(b'{"bid": NaN}'))
+    assert json.loads(line)["value"] == '{"bid": NaN}'

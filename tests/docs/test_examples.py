@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agents.operator import read_controls
+from deploy.broker import free_port
 from deploy.java import find_java
 from deploy.kafka_jars import cache_folder, fetch, pinned_jars
 from schemas.partitioning import partition_of
@@ -99,6 +100,20 @@ def test_trades_are_read(traded: Pipeline, reader: Callable[..., tuple[list[str]
     assert wanted
     command, environment = reader(traded)
     assert by_id(first_lines(command, len(wanted), environment)) == by_id(wanted)
+
+
+@pytest.mark.parametrize("program", sorted(EXAMPLES.glob("*_*.py")) + sorted(EXAMPLES.glob("*[se]_*.sh")), ids=str)
+def test_without_arguments_an_example_says_how_it_is_used(program: Path) -> None:
+    interpreter = sys.executable if program.suffix == ".py" else "/bin/sh"
+    result = subprocess.run([interpreter, program], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert result.returncode != 0 and program.name in result.stderr and "BOOTSTRAP" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_control_that_no_broker_takes_is_said() -> None:
+    program = [sys.executable, str(EXAMPLES / "write_control.py"), f"127.0.0.1:{free_port()}", "AAPL", "20000"]
+    result = subprocess.run(program, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert result.returncode == 1 and "not written" in result.stderr
 
 
 def test_a_control_is_written_from_python(desk: Pipeline) -> None:

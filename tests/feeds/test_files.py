@@ -107,6 +107,14 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda folder: text(folder / "a.csv", f"{HEADER}\n{GOOD}{T0 - 1},A,1,1,1,1\n"),
         r"row 2 \(line 3\) is earlier than the row before it; sort the file by ts_ns",
     ),
+    "times as text": (
+        lambda folder: text(folder / "a.csv", f"{HEADER}\n2024-11-01T10:00:00Z,A,1,1,1,1\n"),
+        r"a\.csv: .*'2024-11-01T10:00:00Z'; ts_ns must be in nanoseconds since 1970",
+    ),
+    "times in seconds": (
+        lambda folder: text(folder / "a.csv", f"{HEADER}\n1700000000,A,1,1,1,1\n"),
+        r"a\.csv: row 1 \(line 2\) is of 1700000000; ts_ns must be in nanoseconds since 1970",
+    ),
     "no gzip": (lambda folder: text(folder / "a.csv.gz", HEADER), r"a\.csv\.gz: cannot be read"),
     "no parquet": (lambda folder: text(folder / "a.parquet", HEADER), r"a\.parquet: cannot be read"),
 }

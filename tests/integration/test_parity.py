@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,27 +82,41 @@ def test_every_way_gives_the_trades_of_the_strategy_without_kafka(
 
 
 DATA = os.environ.get("MM_TEST_DATA")
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "quotes"
+"""Real days that lie beside the repository on some machines."""
+SELECTED = ("BAC_2013-10-07", "SPY_2013-10-07", "BTCUSDT_2024-08-08")
+SELECTED_ROWS = 20_000
+SELECTION = (Way(1, "json", 10_000, 1, False), Way(3, "json", 7, 1, True), Way(8, "arrow", 10_000, 3, True))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real quotes in {SHARED}")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", SELECTION, ids=str)
+def test_a_selection_of_real_quotes_gives_the_same_trades(way: Way, pipeline: Callable[..., Pipeline]) -> None:
+    rows, controls, wanted = real_days([SHARED / f"{name}.csv.gz" for name in SELECTED], SELECTED_ROWS)
+    found = with_kafka(way, rows, controls, pipeline, seconds=300)
+    print(f"{way}: {trades_hash(found)}, {len(found)} trades")
+    assert trades_hash(found) == wanted
 
 
 @pytest.mark.skipif(DATA is None, reason="MM_TEST_DATA names no folder of quote files (./mm check parity FOLDER)")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("way", WHOLE, ids=str)
 def test_real_days_give_the_same_trades_every_way(way: Way, pipeline: Callable[..., Pipeline]) -> None:
-    rows, controls, wanted = real_days()
+    files = (path for path in Path(str(DATA)).rglob("*") if path.name.endswith((".csv", ".csv.gz", ".parquet")))
+    rows, controls, wanted = real_days(sorted(files))
     found = with_kafka(way, rows, controls, pipeline, seconds=1800)
     print(f"{way}: {trades_hash(found)}, {len(found)} trades")
     assert trades_hash(found) == wanted
 
 
-_real: list[tuple[Rows, dict[str, Control], str]] = []
+_real: dict[str, tuple[Rows, dict[str, Control], str]] = {}
 
 
-def real_days() -> tuple[Rows, dict[str, Control], str]:
-    """Every file of the folder, merged by time, and the hash of its trades without Kafka."""
-    if not _real:
-        files = sorted(
-            path for path in Path(str(DATA)).rglob("*") if path.name.endswith((".csv", ".csv.gz", ".parquet"))
-        )
+def real_days(files: Sequence[Path], first: int | None = None) -> tuple[Rows, dict[str, Control], str]:
+    """Rows of files, all or the first so many of each symbol, by time, and the hash of their trades without Kafka."""
+    key = f"{files} {first}"
+    if key not in _real:
         rows = [
             dict(zip(("symbol", "ts", "bid", "bid_size", "ask", "ask_size"), row, strict=True))
             for chunk in read_quotes(files)
@@ -112,13 +127,16 @@ def real_days() -> tuple[Rows, dict[str, Control], str]:
                 strict=True,
             )
         ]
+        seen: Counter[str] = Counter()
+        if first is not None:
+            rows = [row for row in rows if seen[row["symbol"]] < first and not seen.update([row["symbol"]])]
         rows = list(with_clocks(rows))
         symbols = sorted({row["symbol"] for row in rows if "symbol" in row})
         controls = {s: CRYPTO if s.endswith("USDT") else Control(max_position_dollars=100_000) for s in symbols}
         wanted = without_kafka(rows, controls)
         assert {trade["symbol"] for trade in wanted} == set(symbols)
-        _real.append((rows, controls, trades_hash(wanted)))
-    return _real[0]
+        _real[key] = rows, controls, trades_hash(wanted)
+    return _real[key]
 
 
 def with_clocks(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -155,9 +173,8 @@ def with_kafka(
     records = json_records if way.wire == "json" else arrow_records
     desk.publish(QUOTES.name, records(rows, way.partitions))
     for number in range(way.processes):
-        desk.start("signals", str(number))
-    desk.start("execution")
-    desk.start("portfolio")
+        for role in ("signals", "execution", "portfolio"):
+            desk.start(role, str(number))
     desk.wait_until_drained(seconds)
     trades = desk.trades()
     desk.stop()
