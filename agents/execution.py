@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from agents.strategy import codes
 from agents.strategy import execution as rule
+from agents.strategy.intents import fill_control
 from agents.strategy.ledger import LEDGER, NOT_LATCHED, units_of
 from agents.strategy.settings import Settings
 from agents.stream.agent import Context, Outputs
@@ -206,16 +206,4 @@ def fill_intent(intent: np.void, signal: Signal, number: int) -> None:
     intent["bid"], intent["bid_size"] = signal.bid, signal.bid_size
     intent["ask"], intent["ask_size"] = signal.ask, signal.ask_size
     intent["mid"] = signal.mid
-    control = signal.control
-    if control is None:
-        intent["state"] = rule.NO_STATE
-        return
-    intent["state"] = codes.STATE_CODES[control.state]
-    intent["version"] = control.version
-    intent["max_position"] = control.max_position_dollars
-    intent["max_loss"] = math.inf if control.max_loss_dollars is None else control.max_loss_dollars
-    intent["size_step"] = control.size_step
-    intent["step"] = units_of(control.size_step)
-    intent["lot"] = units_of(control.lot_shares)
-    intent["min_fill"] = units_of(control.min_fill_shares)
-    intent["allow_short"] = control.allow_short
+    fill_control(intent, signal.control)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from agents.strategy import codes
 from agents.strategy.controls import ControlBook
-from agents.strategy.execution import INTENT, NO_STATE
+from agents.strategy.execution import INTENT
 from agents.strategy.grid import IGNORED, LISTED, WATCHED
-from agents.strategy.ledger import units_of
+from agents.strategy.intents import fill_control
 from agents.stream.errors import BadConfiguration
 from schemas.controls import InvalidControl, parse_control
 from schemas.records import EVERY_SYMBOL, Control, ControlInForce, StarControl, State
@@ -139,22 +137,6 @@ class Timeline:
             template=template,
             interest=np.array([_interest(of_symbol) for of_symbol in each], np.uint8),
         )
-
-
-def fill_control(intent: np.void, control: ControlInForce | None) -> None:
-    """Write a control into one row of `INTENT`, as the execution agent does."""
-    if control is None:
-        intent["state"] = NO_STATE
-        return
-    intent["state"] = codes.STATE_CODES[control.state]
-    intent["version"] = control.version
-    intent["max_position"] = control.max_position_dollars
-    intent["max_loss"] = math.inf if control.max_loss_dollars is None else control.max_loss_dollars
-    intent["size_step"] = control.size_step
-    intent["step"] = units_of(control.size_step)
-    intent["lot"] = units_of(control.lot_shares)
-    intent["min_fill"] = units_of(control.min_fill_shares)
-    intent["allow_short"] = control.allow_short
 
 
 def _interest(of_symbol: Sequence[Stretch]) -> int:

@@ -83,13 +83,7 @@ class Follower:
     def poll(self) -> Iterator[Message]:
         """Records that have come, without waiting."""
         for message in self._reader.consume(1_000, 0):
-            if message.error() is None:
-                self._position = message.offset() + 1
-                yield message
-            elif message.error().code() == KafkaError._PARTITION_EOF:
-                self._position = max(self._position, message.offset())
-            else:
-                raise_for(message.error())
+            yield from self._taken(message)
 
     def catch_up(self, beat: Callable[[], None] = lambda: None) -> Iterator[Message]:
         """Records up to what is the topic's end at the time of the call."""
@@ -99,15 +93,18 @@ class Follower:
             yield from self.poll()
             if self._position < end:
                 first = self._reader.poll(_POLL_SECONDS)
-                if first is None:
-                    continue
-                if first.error() is None:
-                    self._position = first.offset() + 1
-                    yield first
-                elif first.error().code() == KafkaError._PARTITION_EOF:
-                    self._position = max(self._position, first.offset())
-                else:
-                    raise_for(first.error())
+                if first is not None:
+                    yield from self._taken(first)
+
+    def _taken(self, message: Message) -> Iterator[Message]:
+        """The message if it is a record; the position is behind it."""
+        if message.error() is None:
+            self._position = message.offset() + 1
+            yield message
+        elif message.error().code() == KafkaError._PARTITION_EOF:
+            self._position = max(self._position, message.offset())
+        else:
+            raise_for(message.error())
 
     @property
     def position(self) -> int:

@@ -10,13 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agents.backtest.controls import ControlLine, fill_control, same_for_all, stretches
+from agents.backtest.controls import ControlLine, same_for_all, stretches
 from agents.backtest.task import tasks_of
 from agents.backtest.variant import Options
-from agents.execution import fill_intent
-from agents.strategy.execution import INTENT
 from agents.strategy.settings import Settings
-from schemas.records import Control, ControlInForce, Execution, Signal, State, Trade, Verdict
+from schemas.records import Control, Execution, Trade
 from tests.backtest import market
 from tests.backtest.helpers import NS, as_bytes, plan_of, records, run_tasks, table_of, write_quotes
 
@@ -178,39 +176,6 @@ def test_a_tombstone_that_becomes_known_during_the_day_removes_the_symbol_once(t
     table = run_tasks(plan_of(data, tmp_path / "work", lines, SETTINGS, options=options))["executions"]
     rows = [row for row in records(table, Execution) if row["symbol"] == "AAA" and row["ts"] >= moment]
     assert [row["reason"] for row in rows] == ["REMOVED"]
-
-
-def test_controls_fill_intents_as_the_execution_agent_does() -> None:
-    control = ControlInForce(
-        version=7,
-        star_version=None,
-        max_position_dollars=1e4,
-        lot_shares=0.3,
-        size_step=0.1,
-        min_fill_shares=0.2,
-        max_loss_dollars=5.0,
-        allow_short=False,
-        state=State.REDUCING,
-    )
-    numbers = dict.fromkeys(("bid", "bid_size", "ask", "ask_size", "mid", "ema", "sd", "buy_below", "sell_above"), 0.0)
-    signal = Signal(
-        symbol="A",
-        ts=1,
-        time="",
-        quote_ts=0,
-        buy=False,
-        sell=False,
-        verdict=Verdict.HOLD,
-        reason=None,
-        session=None,
-        control=control,
-        settings="",
-        **numbers,
-    )
-    agent, files = np.zeros(1, INTENT), np.zeros(1, INTENT)
-    fill_intent(agent[0], signal, 0)
-    fill_control(files[0], control)
-    assert agent == files
 
 
 def test_a_version_that_waits_leaves_the_one_before_in_force() -> None:
