@@ -162,7 +162,7 @@ class _Demo:
         first_trade_told = False
         while ends_at is None or time.monotonic() < ends_at:
             self._supervisor.wait(0)
-            self._check_feed()
+            self._check_parts()
             figures.poll(_POLL_SECONDS)
             screen.show(figures, self._note(ends_at))
             if figures.first_trade is not None and not first_trade_told:
@@ -184,7 +184,9 @@ class _Demo:
         other = f"mm tail trades --bootstrap {self._config.bootstrap}"
         return f"running, {left:.0f} s left" if left < math.inf else f"running; elsewhere: {other}"
 
-    def _check_feed(self) -> None:
+    def _check_parts(self) -> None:
+        if self._broker.status() is None:
+            raise DemoFailed("Kafka has ended, by whatever cause; its log stays with --keep")
         if self._feed is not None and self._feed.error is not None:
             raise DemoFailed(f"the feed has ended: {self._feed.error}")
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "deploy" / "locks"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-DOWNLOAD = {"core": "about 250 MB", "test": "about 150 MB"}
+DOWNLOAD = {"core": "about 250 MB", "test": "about 90 MB"}
 
 
 class SetupError(Exception):

@@ -80,6 +80,7 @@ def run(
     configuration.settings()
     # What is missing is said here, once; of a broker that is not there the agents would speak for ever.
     wait_for_topics(configuration.kafka(), wait)
+    _compile_kernels()  # here, or all agents would do it at the same time
     members = fleet.members(instances, health_port_base)
     programs = [fleet.program(member, configuration.given, wait) for member in members]
     stop = _stop_event()
@@ -92,6 +93,15 @@ def run(
                 supervisor.wait(0.2)
     finally:
         fleet.forget(configuration.prefix)
+
+
+def _compile_kernels() -> None:
+    """Once; in a first batch it would take longer than a transaction may, and the watchdog would end the process."""
+    from agents import kernels
+
+    if not kernels.are_compiled():
+        log.info("compiling the kernels, which happens once")
+        kernels.compile_all()
 
 
 def _stop_event() -> threading.Event:
@@ -117,14 +127,10 @@ def _run(
     config = configuration.kafka()
     agent = make(configuration)
 
-    from agents import kernels
     from agents.process import ProcessSettings, run_agent
     from agents.stream.waiting import wait_for_topics
 
-    # In the first batch the compiler would take longer than a transaction may, and the watchdog would end the process.
-    if not kernels.are_compiled():
-        log.info("compiling the kernels, which happens once")
-        kernels.compile_all()
+    _compile_kernels()
     if wait:
         wait_for_topics(config, wait)
     settings = ProcessSettings(

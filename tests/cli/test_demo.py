@@ -85,6 +85,21 @@ def test_it_trades_heals_and_leaves_nothing(tmp_path: Path, temporary_folder: Pa
     assert list(temporary_folder.iterdir()) == []
 
 
+@pytest.mark.timeout(400)
+def test_a_demo_without_its_broker_ends_and_leaves_nothing(tmp_path: Path, temporary_folder: Path) -> None:
+    demo = Demo(tmp_path)
+    try:
+        demo.wait_until_said("first trade after")
+        next(p for p in demo.family if p.is_running() and "kafka.Kafka" in p.cmdline()).kill()
+        until(lambda: demo.process.poll() is not None, 60, "the end")
+    finally:
+        demo.end()
+    assert demo.process.returncode == 70
+    assert demo.said.splitlines()[-1] == "mm: Kafka has ended, by whatever cause; its log stays with --keep"
+    _, alive = psutil.wait_procs(demo.family, 10)
+    assert alive == [] and list(temporary_folder.iterdir()) == []
+
+
 def test_what_is_started_while_the_demo_ends_still_ends_at_sigterm() -> None:
     with _undisturbed_end() as keep_calm:
         keep_calm()
