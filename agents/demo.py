@@ -182,7 +182,7 @@ class _Demo:
             return "starting"
         left = ends_at - time.monotonic()
         other = f"mm tail trades --bootstrap {self._config.bootstrap}"
-        return f"running, {left:.0f} s left" if left < math.inf else f"running; elsewhere: {other}"
+        return f"running, {max(0.0, left):.0f} s left" if left < math.inf else f"running; elsewhere: {other}"
 
     def _check_parts(self) -> None:
         if self._broker.status() is None:

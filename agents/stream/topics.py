@@ -146,7 +146,7 @@ def _offsets(admin: AdminClient, topic: str, partitions: Iterable[int], spec: Of
     asked = {TopicPartition(topic, partition): spec for partition in partitions}
     if not asked:
         return {}
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _SHOWN_SECONDS
     while True:
         futures = admin.list_offsets(asked, request_timeout=_SECONDS)
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from agents import kernels
 from agents.cli import app
 from tests.kafka import Kafka
 
@@ -20,6 +21,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("MM_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def compiled_kernels() -> None:
+    """What agents would compile before they get ready, which takes minutes on a busy machine."""
+    if not kernels.are_compiled():
+        kernels.compile_all()
 
 
 @pytest.fixture

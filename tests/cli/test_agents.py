@@ -17,7 +17,9 @@ from tests.cli.conftest import Mm
 from tests.cli.waiting import until
 
 MM = (sys.executable, "-P", "-m", "agents.cli")
-SECONDS = 180.0  # a first start compiles the kernels
+SECONDS = 120.0
+
+pytestmark = pytest.mark.usefixtures("compiled_kernels")
 
 
 @contextmanager
