@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents import configuration as places
-from agents import fleet
 from agents.configuration import Configuration, Given
+from agents.processes import fleet
 from agents.strategy.session import calendar_of
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import MissingTopics, NoBroker, StreamError, UnequalPartitions
@@ -134,7 +134,7 @@ def _broker(config: KafkaConfig) -> Finding:
 
 
 def _on_broker(config: KafkaConfig, given: Given) -> Iterator[Finding]:
-    from agents import operator
+    from agents.controls import operator
     from agents.stream import clients, topics
     from agents.stream.policies import differing_policies
     from schemas.topics import CONTROLS, TOPICS

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from agents.control_log import ControlLog
+from agents.controls.log import ControlLog
 from agents.strategy import codes, grid
 from agents.strategy.controls import Schedule, StarVersion
 from agents.strategy.session import SESSION_CLOSING, calendar_of

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agents.chaos.proxy import HOST, Proxy, Trouble
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 from agents.stream.config import KafkaConfig
 from deploy.broker import Broker, free_port
 

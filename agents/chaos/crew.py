@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import lifeline
-from agents.fleet import ROLES
+from agents.processes import lifeline
+from agents.processes.fleet import ROLES
+from agents.processes.supervisor import GIVES_UP_ON
 from agents.stream import errors
-from agents.supervisor import GIVES_UP_ON
 
 _RESTART_SECONDS = 0.1
 _TURN_SECONDS = 0.05

@@ -21,7 +21,7 @@ from agents.chaos.crew import Crew
 from agents.chaos.evidence import collect
 from agents.chaos.market import Market, Player
 from agents.chaos.progress import Progress
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 from agents.stream import clients, topics
 from schemas.topics import TOPICS
 

@@ -18,7 +18,7 @@ from agents.chaos.market import Market, Player
 from agents.chaos.progress import Progress
 from agents.chaos.schedule import Event, plan
 from agents.chaos.storm import Storm
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import StreamError

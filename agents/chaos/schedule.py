@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agents.chaos.proxy import Trouble
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 
 
 class Fault(StrEnum):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from agents.chaos.arena import Arena
 from agents.chaos.crew import Crew, Member
 from agents.chaos.schedule import Event, Fault
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 
 _TURN_SECONDS = 0.05
 _SCALE = 3

@@ -22,7 +22,7 @@ from agents.chaos.market import NS, START_TS, Market, Player
 from agents.chaos.progress import Progress
 from agents.feeds.generator import WalkSettings, until, walk
 from agents.feeds.quotes import Quotes
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.watch import Watcher, read_whole

@@ -73,9 +73,9 @@ def run(
     wait: Wait = 0,
 ) -> None:
     """Run all agents against a broker until Ctrl-C; one that dies is started again."""
-    from agents import fleet
+    from agents.processes import fleet
+    from agents.processes.supervisor import Supervisor
     from agents.stream.waiting import wait_for_topics
-    from agents.supervisor import Supervisor
 
     configuration.settings()
     # What is missing is said here, once; of a broker that is not there the agents would speak for ever.
@@ -97,7 +97,7 @@ def run(
 
 def _compile_kernels() -> None:
     """Once; in a first batch it would take longer than a transaction may, and the watchdog would end the process."""
-    from agents import kernels
+    from agents.processes import kernels
 
     if not kernels.are_compiled():
         log.info("compiling the kernels, which happens once")
@@ -119,7 +119,7 @@ def _run(
     health_port: int,
     wait: float,
 ) -> None:
-    from agents import lifeline
+    from agents.processes import lifeline
 
     lifeline.watch()
     # Connections come and go over the weeks of an agent's life, and its log is where one looks for that.
@@ -127,7 +127,7 @@ def _run(
     config = configuration.kafka()
     agent = make(configuration)
 
-    from agents.process import ProcessSettings, run_agent
+    from agents.processes.agent import ProcessSettings, run_agent
     from agents.stream.waiting import wait_for_topics
 
     _compile_kernels()

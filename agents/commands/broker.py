@@ -76,7 +76,7 @@ def create(
     replication: Annotated[int, typer.Option(min=1, max=16)] = 1,
 ) -> None:
     """Create those that are missing; the default controls come with the topic controls."""
-    from agents import operator
+    from agents.controls import operator
     from agents.stream import clients
     from agents.stream import topics as broker_topics
     from schemas.topics import CONTROLS, TOPICS

@@ -15,7 +15,7 @@ from agents.stream.errors import BadConfiguration
 from schemas.records import Control, State
 
 if TYPE_CHECKING:
-    from agents.operator import Written
+    from agents.controls.operator import Written
 
 _NONE = "none"
 
@@ -45,7 +45,7 @@ def set_(
     ] = None,
 ) -> None:
     """Change what is given of a symbol's control, or make one; the other fields stay as they are."""
-    from agents import operator
+    from agents.controls import operator
 
     given = {
         "max_position_dollars": max_position,
@@ -71,7 +71,7 @@ def list_(
     configuration: Configuration, as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False
 ) -> None:
     """Show the newest control of every symbol."""
-    from agents import operator
+    from agents.controls import operator
 
     held = operator.read_controls(configuration.kafka())
     if as_json:
@@ -93,7 +93,7 @@ def list_(
 @with_settings
 def remove(configuration: Configuration, symbol: Symbol) -> None:
     """Take a symbol out of the universe; its position stays."""
-    from agents import operator
+    from agents.controls import operator
 
     _show(operator.remove(configuration.kafka(), symbol, configuration.settings().decision_seconds))
 
@@ -102,7 +102,7 @@ def remove(configuration: Configuration, symbol: Symbol) -> None:
 @with_settings
 def halt(configuration: Configuration, symbol: OptionalSymbol = None, all_: All = False) -> None:
     """Stop filling, for one symbol or for all."""
-    from agents import operator
+    from agents.controls import operator
 
     kafka, seconds = configuration.kafka(), configuration.settings().decision_seconds
     one = _one(symbol, all_)
@@ -113,7 +113,7 @@ def halt(configuration: Configuration, symbol: OptionalSymbol = None, all_: All 
 @with_settings
 def resume(configuration: Configuration, symbol: OptionalSymbol = None, all_: All = False) -> None:
     """Make one symbol ACTIVE, or lift what bounds all."""
-    from agents import operator
+    from agents.controls import operator
 
     kafka, seconds = configuration.kafka(), configuration.settings().decision_seconds
     one = _one(symbol, all_)
@@ -127,7 +127,7 @@ def export(
     to: Annotated[Path | None, typer.Option(metavar="FILE", help="Instead of the terminal.")] = None,
 ) -> None:
     """Write every known version with the times at which it held, as JSON lines."""
-    from agents import control_export
+    from agents.controls import export as control_export
 
     lines = [json.dumps(row) for row in control_export.export(configuration.kafka())]
     if to is None:

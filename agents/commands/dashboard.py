@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from agents import fleet, lifeline
 from agents.commands.options import with_settings
 from agents.configuration import Configuration
+from agents.processes import fleet, lifeline
 
 
 @with_settings

@@ -17,6 +17,6 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave data and logs behind, and say where.")] = False,
 ) -> None:
     """Show it all: a broker of its own, the agents, a synthetic market; nothing of it stays."""
-    from agents.demo import DemoSettings, run
+    from agents.demo.run import DemoSettings, run
 
     run(DemoSettings(seconds=seconds, keep=keep, settings=configuration.settings()))

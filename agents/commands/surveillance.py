@@ -25,7 +25,7 @@ def surveillance(
     wait: Wait = 0,
 ) -> None:
     """Watch the desk: trades, executions, pnl, signals, orders, dead-letters -> alerts; windows as pages."""
-    from agents import lifeline
+    from agents.processes import lifeline
 
     lifeline.watch()
     config = configuration.kafka()

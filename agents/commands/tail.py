@@ -32,7 +32,7 @@ def tail(
     limit: Annotated[int | None, typer.Option(min=1, help="End after so many lines.")] = None,
 ) -> None:
     """Print committed records of a topic as JSON lines, until Ctrl-C."""
-    from agents.lines import lines
+    from agents.commands.lines import lines
     from agents.stream.watch import Watcher
     from schemas.topics import TOPICS
 

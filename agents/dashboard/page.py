@@ -10,13 +10,13 @@ from typing import Any
 
 from nicegui import app, events, ui
 
+from agents.controls.operator import Written
 from agents.dashboard import steering as steer
 from agents.dashboard.board import Board
 from agents.dashboard.elements import WEB, Banners, LiveTable, MachineCards, MoneyStrip, Plots, Status
 from agents.dashboard.settings import DashboardSettings
 from agents.dashboard.steering import Refused, Steering
 from agents.dashboard.tables import CONTROLS, DEAD_LETTERS, LAYOUTS, Layout
-from agents.operator import Written
 
 _SYMBOLS_SECONDS = 3.0
 _DEFAULT_MAX_POSITION, _DEFAULT_LOT = 10_000, 100

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from agents import operator
+from agents.controls import operator
+from agents.controls.operator import Written
 from agents.dashboard.settings import DashboardSettings
-from agents.operator import Written
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import StreamError
 from schemas.controls import InvalidControl, check_symbol

@@ -7,7 +7,7 @@ from collections import Counter
 from agents.chaos.proxy import Trouble
 from agents.chaos.run import ChaosSettings
 from agents.chaos.schedule import OF_AGENTS, OF_SURROUNDINGS, Fault, plan
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 from tests.chaos.test_chaos import MINUTES, SEED
 
 SESSION_SECONDS = 6.0

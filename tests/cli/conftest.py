@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from agents import kernels
 from agents.cli import app
+from agents.processes import kernels
 from tests.kafka import Kafka
 
 Mm = Callable[..., Result]

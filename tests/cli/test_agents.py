@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from agents import fleet
+from agents.processes import fleet
 from tests.cli.conftest import Mm
 from tests.cli.waiting import until
 

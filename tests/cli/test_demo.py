@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agents.demo import _undisturbed_end
+from agents.demo.run import _undisturbed_end
 from tests.cli.waiting import until
 
 # a shorter grid than the default's: more decisions in the few seconds of a test

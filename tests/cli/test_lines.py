@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-from agents.lines import lines
+from agents.commands.lines import lines
 
 
 def message(value: bytes | None, headers: list[tuple[str, bytes]] | None = None) -> SimpleNamespace:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.operator import read_controls
+from agents.controls.operator import read_controls
 from deploy.broker import free_port
 from deploy.java import find_java
 from deploy.kafka_jars import cache_folder, fetch, pinned_jars

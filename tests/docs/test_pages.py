@@ -65,7 +65,7 @@ def test_operations_lists_every_exit_status_of_an_agent() -> None:
 
 
 def test_operations_tells_which_statuses_a_supervisor_gives_up_on() -> None:
-    from agents.supervisor import GIVES_UP_ON
+    from agents.processes.supervisor import GIVES_UP_ON
 
     listed = {int(row[0]) for row in rows(OPERATIONS, "Exit statuses", "status") if row[3] == "no"}
     assert listed == GIVES_UP_ON

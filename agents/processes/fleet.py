@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agents import configuration
 from agents.configuration import Given
-from agents.supervisor import Program
+from agents.processes.supervisor import Program
 
 ROLES = ("signals", "execution", "portfolio")
 HOST = "127.0.0.1"

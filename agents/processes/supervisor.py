@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from agents import lifeline
+from agents.processes import lifeline
 from agents.stream import errors
 from agents.stream.errors import StreamError
 
@@ -62,7 +62,7 @@ class Supervisor:
     """Runs programs from `start` to `stop`, or for a `with` block.
 
     logs: a folder for what each says, one file a name; None: it goes where this process's stderr goes.
-    The programs are told by `agents.lifeline` when this process has died.
+    The programs are told by `agents.processes.lifeline` when this process has died.
     """
 
     def __init__(self, programs: Sequence[Program], logs: Path | None = None) -> None:

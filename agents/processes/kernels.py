@@ -21,7 +21,7 @@ from schemas.frames import encode_frame
 from schemas.records import Control
 from schemas.topics import EXECUTIONS, SIGNALS, Topic
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 _SOURCES = ("agents/strategy/*.py", "agents/feeds/*.py", "schemas/*.py", "agents/stream/librdkafka.py")
 _STAMP = _ROOT / "agents" / "strategy" / "__pycache__" / "kernels.stamp"
 _NS = 1_000_000_000

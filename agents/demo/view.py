@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from agents.demo_figures import Figures
+from agents.demo.figures import Figures
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -19,15 +19,16 @@ from pathlib import Path
 
 import msgspec
 
-from agents import fleet, kernels, operator
 from agents.configuration import Given
-from agents.demo_figures import Figures
-from agents.demo_view import View, summary, view
+from agents.controls import operator
+from agents.demo.figures import Figures
+from agents.demo.view import View, summary, view
+from agents.processes import fleet, kernels
+from agents.processes.supervisor import Program, Supervisor
 from agents.strategy.settings import Settings
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import StreamError
-from agents.supervisor import Program, Supervisor
 from deploy.broker import Broker, free_port
 from schemas.records import Control
 from schemas.topics import CONTROLS, DEFAULT_CONTROLS, TOPICS
@@ -143,7 +144,7 @@ class _Demo:
 
     def _compile(self) -> subprocess.Popen[bytes]:
         _say("compiling kernels (once)")
-        process = subprocess.Popen([sys.executable, "-P", "-m", "agents.kernels"])
+        process = subprocess.Popen([sys.executable, "-P", "-m", "agents.processes.kernels"])
         self._parts.callback(process.kill)
         return process
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agents.operator import records
+from agents.controls.operator import records
 from agents.stream.config import KafkaConfig
 from agents.stream.watch import read_whole
 from schemas.records import EVERY_SYMBOL, Control, ControlInForce, Execution, Signal, StarControl, State

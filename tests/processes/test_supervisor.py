@@ -9,13 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agents.supervisor import GaveUp, Program, Supervisor
+from agents.processes.supervisor import GaveUp, Program, Supervisor
 from tests.cli.waiting import until
 
 SECONDS = 20.0
 PROGRAM = """
 import pathlib, signal, sys, threading
-from agents import lifeline
+from agents.processes import lifeline
 lifeline.watch()
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -54,7 +54,7 @@ def test_stop_ends_all_by_sigterm(tmp_path: Path) -> None:
 
 
 def test_what_does_not_heed_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.supervisor.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("agents.processes.supervisor.STOP_SECONDS", 0.2)
     deaf = PROGRAM.replace("lambda *_: stop.set()", "signal.SIG_IGN")
     supervisor = Supervisor([program(tmp_path, code=deaf)])
     supervisor.start()
@@ -92,8 +92,8 @@ def test_what_a_process_says_goes_to_its_file(tmp_path: Path) -> None:
 def test_processes_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     supervising = f"""
 import pathlib, sys, threading
-from agents.supervisor import Program, Supervisor
-from tests.cli.test_supervisor import program
+from agents.processes.supervisor import Program, Supervisor
+from tests.processes.test_supervisor import program
 folder = pathlib.Path({str(tmp_path)!r})
 supervisor = Supervisor([program(folder, "a"), program(folder, "b")])
 supervisor.start()

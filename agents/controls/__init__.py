@@ -1,0 +1,1 @@
+"""The topic ``controls``: as operators write it, as it is exported, as the signals agent follows it."""

@@ -1,0 +1,1 @@
+"""The whole market maker on this machine for a while, for looking at."""

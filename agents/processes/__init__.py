@@ -1,0 +1,1 @@
+"""Agents as processes: one of them, several kept running, and what ends with whom."""
