@@ -98,7 +98,9 @@ def find_files(
     patterns = list(patterns)
     paths = list(dict.fromkeys(path for pattern in patterns for path in sorted(_expand(pattern))))
     if not paths:
-        raise BadConfiguration(f"no Parquet files of quotes in {' '.join(patterns)}; make some with: mm import csv")
+        raise BadConfiguration(
+            f"no Parquet files of quotes in {' '.join(patterns)}; make some with: mm import csv, or mm import synthetic"
+        )
     files = []
     for path in paths:
         named = _date_of_name(path)

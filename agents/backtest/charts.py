@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from agents.backtest.catalog import Catalog, QuoteFile
 from agents.backtest.collect import Summary
 from agents.backtest.reading import read_part
-from agents.backtest.task import Plan, result_folder
+from agents.backtest.task import Plan
 from agents.strategy import grid
 from agents.strategy.session import Calendar
 from agents.strategy.settings import NS, Marks, Settings
@@ -43,6 +44,16 @@ class Chosen:
             pass
         raise BadConfiguration(f"--chart {text}: expected SYMBOL@DATE, as BAC@2013-10-07")
 
+    def files(self, catalog: Catalog) -> tuple[int, list[QuoteFile]]:
+        """The block and the files of the symbol on the date. Raises BadConfiguration where there are none."""
+        for number, symbols in enumerate(catalog.blocks):
+            part = catalog.parts.get((self.date, number))
+            if self.symbol in symbols and part:
+                files = [file for file in part.files if self.symbol in file.symbols]
+                if files:
+                    return number, files
+        raise BadConfiguration(f"--chart {self.symbol}@{self.date}: there are no quotes of this symbol and date")
+
 
 def busiest(summary: Summary, count: int) -> list[Chosen]:
     """The symbol-days with most trades, at most one of a symbol as long as there are other symbols."""
@@ -60,17 +71,13 @@ def chart(plan: Plan, chosen: Chosen) -> dict[str, Any]:
 
     The average is begun anew with the date, so that it may differ from the strategy's in its first minutes.
     """
-    block = next((n for n, symbols in enumerate(plan.catalog.blocks) if chosen.symbol in symbols), None)
-    part = plan.catalog.parts.get((chosen.date, -1 if block is None else block))
-    files = [file for file in part.files if chosen.symbol in file.symbols] if part else []
-    if block is None or not files:
-        raise BadConfiguration(f"--chart {chosen.symbol}@{chosen.date}: there are no quotes of this symbol and date")
+    block, files = chosen.files(plan.catalog)
     span = max(file.last_ts for file in files) - min(file.first_ts for file in files)
     # So many thresholds as there are settings: fewer points each keep the page small.
     points = max(_FEWEST_POINTS, int(_POINTS / len(plan.settings) ** 0.5))
     seconds = max(1, -(-span // (NS * points)))
     marks = [_marks(settings, files, chosen.symbol, seconds) for settings in plan.settings]
-    trades = pq.read_table(result_folder(plan.folder, chosen.date, block) / "trades.parquet")
+    trades = pq.read_table(plan.folders[chosen.date, block] / "trades.parquet")
     trades = trades.filter(pc.equal(trades["symbol"].cast("string"), chosen.symbol))
     rows = [
         {
@@ -93,6 +100,7 @@ def chart(plan: Plan, chosen: Chosen) -> dict[str, Any]:
         "mid": _short(first["mid"]),
         "bands": [{name: _short(own[name]) for name in ("ema", "buy_below", "sell_above")} for own in marks],
         "trades": shown,
+        "counts": [sum(row["setting"] == n for row in rows) for n in range(len(plan.settings))],
     }
 
 

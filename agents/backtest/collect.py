@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from agents.backtest import kernel, tables
 from agents.backtest.catalog import Day
 from agents.backtest.statistics import Drawdown, Markouts, sharpe
-from agents.backtest.task import Plan, result_folder
+from agents.backtest.task import Plan
 from agents.backtest.variant import EQUITY_STEP_NS, HORIZONS_SECONDS
 from agents.stream.errors import BadConfiguration
 
@@ -106,7 +106,7 @@ def collect(plan: Plan, outputs: Outputs) -> list[Summary]:
     with contextlib.ExitStack() as stack:
         writers = {kind: [stack.enter_context(_writer(path, kind)) for path in paths[kind]] for kind in paths}
         for day in days:
-            folders = [result_folder(plan.folder, day.date, block) for block in blocks]
+            folders = [plan.folders[day.date, block] for block in blocks]
             parts = {kind: _joined(folders, kind) for kind in ("trades", "days")}
             if writers["executions"]:
                 parts["executions"] = _joined(folders, "executions")

@@ -9,7 +9,7 @@ const make = (tag, attributes = {}, ...children) => {
   return node;
 };
 const number = (value, digits = 0) =>
-  value === null || value === undefined ? "–" : value.toLocaleString("en-US", {minimumFractionDigits: digits, maximumFractionDigits: digits});
+  value === null || value === undefined ? "–" : value.toLocaleString("en-US", {minimumFractionDigits: digits, maximumFractionDigits: digits}).replace("-", "−");
 const dollars = (value) => {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
@@ -124,7 +124,7 @@ function markouts(rows) {
   const y = (v) => 8 + (high + span * 0.045 - v) / span * (h - bottom - 8);
   const step = (w - left) / rows.length;
   const parts = steps(low, high, 4)
-    .map((v) => `<line x1="${left}" x2="${w}" y1="${y(v)}" y2="${y(v)}" stroke="${css(v ? "--line" : "--soft")}"/><text x="${left - 6}" y="${y(v) + 4}" text-anchor="end">${v.toLocaleString("en-US", {maximumSignificantDigits: 4})}</text>`);
+    .map((v) => `<line x1="${left}" x2="${w}" y1="${y(v)}" y2="${y(v)}" stroke="${css(v ? "--line" : "--soft")}"/><text x="${left - 6}" y="${y(v) + 4}" text-anchor="end">${v.toLocaleString("en-US", {maximumSignificantDigits: 4}).replace("-", "−")}</text>`);
   rows.forEach((row, n) => {
     const x = left + (n + 0.5) * step;
     parts.push(`<text x="${x}" y="${h - 6}" text-anchor="middle">after ${data.horizons[n]} s</text>`);
@@ -251,16 +251,26 @@ function marker(u, points, colours) {
   context.restore();
 }
 
+// The position at each time, not known after the last trade that is shown if there are more; trades are in order.
+function held(times, trades, count) {
+  let next = 0;
+  let position = trades.length ? trades[0].position - trades[0].shares * (trades[0].side === "BUY" ? 1 : -1) : null;
+  return times.map((t) => {
+    while (next < trades.length && trades[next].t <= t) position = trades[next++].position;
+    return next === trades.length && trades.length < count ? null : position;
+  });
+}
+
 function charts() {
   const host = at("charts");
   host.replaceChildren();
   data.charts.forEach((one, k) => {
     const trades = one.trades.filter((trade) => trade.setting === chosen);
-    const bands = one.bands[chosen];
-    const id = `chart-${k}`;
+    const bands = one.bands[chosen], count = one.counts[chosen];
+    const id = `chart-${k}`, below = `position-${k}`;
     const card = make("div", {class: "card pair"}, make("h2", {}, `${one.symbol} on ${one.date}`),
-      make("p", {class: "legend"}), make("div", {id, class: "chart"}));
-    card.querySelector("p").innerHTML = `<i>${number(trades.length)} trades</i><i><span class="up">▲ buy</span></i><i><span class="down">▼ sell</span></i><i>outlined: closing or end of session</i><i style="color:var(--blue)">— mid</i><i>– – average and thresholds</i><i>drag to zoom, double click to go back</i>`;
+      make("p", {class: "legend"}), make("div", {id, class: "chart"}), make("h3", {}, "Position, shares"), make("div", {id: below, class: "chart"}));
+    card.querySelector("p").innerHTML = `<i>${number(count)} trades${trades.length < count ? `, the first ${number(trades.length)} are shown` : ""}</i><i><span class="up">▲ buy</span></i><i><span class="down">▼ sell</span></i><i>outlined: closing or end of session</i><i style="color:var(--blue)">— mid</i><i>– – average and thresholds</i><i>drag to zoom, double click to go back</i>`;
     host.append(card);
     const colours = {BUY: css("--up"), SELL: css("--down"), ink: css("--ink")};
     const line = (name, stroke, more = {}) => ({label: name, stroke, width: 1, points: {show: false}, value: (u, v) => (v === null ? "–" : v.toPrecision(7)), ...more});
@@ -270,12 +280,18 @@ function charts() {
     const prices = trades.map((trade) => trade.price);
     const least = Math.min(low, ...prices), most = Math.max(high, ...prices), room = (most - least || 1) * 0.06;
     new uPlot({
-      width: width(id), height: 340, tzDate: (ts) => uPlot.tzDate(new Date(ts * 1e3), "Etc/UTC"),
+      width: width(id), height: 340, cursor: {sync: {key: id}}, tzDate: (ts) => uPlot.tzDate(new Date(ts * 1e3), "Etc/UTC"),
       scales: {y: {range: (u, lo, hi) => u.scales.x.min > one.t[0] || u.scales.x.max < one.t[one.t.length - 1] ? [lo, hi] : [least - room, most + room]}},
       axes: [axis({values: (u, splits) => splits.map(clock)}), axis({size: 70})],
       series: [{label: "at", value: (u, t) => (t === null ? "–" : new Date(t * 1000).toISOString().slice(11, 19))}, line("mid", css("--blue"), {width: 1.3}), line("average", css("--band"), {dash: [6, 4]}), line("buy below", css("--up"), {dash: [2, 3]}), line("sell above", css("--down"), {dash: [2, 3]})],
       hooks: {draw: [(u) => marker(u, trades, colours)]},
     }, [one.t, one.mid, bands.ema, bands.buy_below, bands.sell_above], at(id));
+    new uPlot({
+      width: width(below), height: 150, cursor: {sync: {key: id}}, tzDate: (ts) => uPlot.tzDate(new Date(ts * 1e3), "Etc/UTC"),
+      axes: [axis({values: (u, splits) => splits.map(clock)}), axis({size: 70, space: 18})],
+      series: [{label: "at", value: (u, t) => (t === null ? "–" : new Date(t * 1000).toISOString().slice(11, 19))},
+        {label: "position", stroke: css("--blue"), fill: css("--fill"), width: 1.2, points: {show: false}, paths: uPlot.paths.stepped({align: 1}), value: (u, v) => (v === null ? "–" : v.toLocaleString("en-US"))}],
+    }, [one.t, held(one.t, trades, count)], at(below));
   });
 }
 

@@ -15,7 +15,7 @@ import orjson
 from agents.backtest.charts import Chosen, busiest, chart
 from agents.backtest.collect import Summary
 from agents.backtest.statistics import LEAST_DAYS
-from agents.backtest.task import DONE, Plan, result_folder
+from agents.backtest.task import DONE, Plan
 from agents.backtest.variant import HORIZONS_SECONDS
 from agents.stream.errors import BadConfiguration
 
@@ -132,9 +132,7 @@ def _controls(plan: Plan) -> list[dict[str, Any]]:
 def _counters(plan: Plan) -> dict[str, int]:
     """Rows by what became of them, of the first setting."""
     total: dict[str, int] = {}
-    for day in plan.catalog.days:
-        for block in range(len(plan.catalog.blocks)):
-            done = orjson.loads((result_folder(plan.folder, day.date, block) / DONE).read_bytes())
-            for name, count in done["counters"].items():
-                total[name] = total.get(name, 0) + count
+    for folder in plan.folders.values():
+        for name, count in orjson.loads((folder / DONE).read_bytes())["counters"].items():
+            total[name] = total.get(name, 0) + count
     return {name: count for name, count in total.items() if not name.startswith("clock")}

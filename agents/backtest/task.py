@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import importlib.resources
 import json
 import os
 import shutil
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +28,21 @@ from agents.backtest.variant import Options, Variant
 from agents.strategy.grid import COUNTERS
 from agents.strategy.session import Calendar, calendar_of
 from agents.strategy.settings import Settings
+from schemas.records import EVERY_SYMBOL
 
 DONE = "done.json"
 _STATE = "state.npz"
 KINDS = ("trades", "executions", "days")
 """The tables of a task."""
+_SOURCES = ("agents.backtest", "agents.strategy", "schemas")
 
 
 @dataclass(frozen=True)
 class Plan:
     """A whole backtest: what every task shares.
 
-    settings: one or, for a sweep, many; carry: whether a date begins with what the one before left; folder: where
-    the tasks keep their results.
+    settings: one or, for a sweep, many; carry: whether a date begins with what the one before left; folder: below
+    which tasks keep their results, those of other plans too.
     """
 
     settings: tuple[Settings, ...]
@@ -46,6 +51,48 @@ class Plan:
     carry: bool
     folder: Path
     catalog: Catalog
+
+    @cached_property
+    def folders(self) -> dict[tuple[datetime.date, int], Path]:
+        """Where the results of each task lie, by date and block.
+
+        A folder's name depends on all that its results depend on, so that they are found again by every plan that
+        needs the same: one of more dates goes on where the shorter one ended.
+        """
+        found: dict[tuple[datetime.date, int], Path] = {}
+        for number, block in enumerate(self.catalog.blocks):
+            shared = self._shared(block)
+            key = ""
+            for place, day in enumerate(self.catalog.days):
+                files = self.catalog.parts[day.date, number].files
+                own = {
+                    "before": key if self.carry else "",
+                    "final": self.is_final(place),
+                    "day": [str(day.date), day.first_ts, day.last_ts],
+                    "files": [[file.path, file.stamp, file.rows] for file in files],
+                }
+                key = _digest(shared, own)
+                found[day.date, number] = self.folder / f"date={day.date}" / key
+        return found
+
+    def is_final(self, place: int) -> bool:
+        """Whether the strategy ends with the date at this place."""
+        return not self.carry or place == len(self.catalog.days) - 1
+
+    def controls_of(self, block: tuple[str, ...]) -> tuple[ControlLine, ...]:
+        """The controls of a block of symbols."""
+        return tuple(line for line in self.controls if line.key == EVERY_SYMBOL or line.key in set(block))
+
+    def _shared(self, block: tuple[str, ...]) -> str:
+        return _digest(
+            _code(),
+            {
+                "settings": [msgspec.to_builtins(settings) for settings in self.settings],
+                "options": [self.options.latency_ns, self.options.markouts, self.options.all_executions],
+                "controls": [msgspec.to_builtins(line) for line in self.controls_of(block)],
+                "symbols": block,
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -76,30 +123,22 @@ class Task:
 def tasks_of(plan: Plan) -> list[Task]:
     """The tasks of a plan, by date and block."""
     days, blocks = plan.catalog.days, plan.catalog.blocks
-    wanted = [tuple(line for line in plan.controls if line.key == "*" or line.key in set(block)) for block in blocks]
-    tasks = []
-    for place, day in enumerate(days):
-        for number, block in enumerate(blocks):
-            before = result_folder(plan.folder, days[place - 1].date, number) if plan.carry and place else None
-            tasks.append(
-                Task(
-                    settings=plan.settings,
-                    options=plan.options,
-                    controls=wanted[number],
-                    symbols=block,
-                    part=plan.catalog.parts[day.date, number],
-                    day=day,
-                    final=not plan.carry or place == len(days) - 1,
-                    folder=result_folder(plan.folder, day.date, number),
-                    before=before,
-                )
-            )
-    return tasks
-
-
-def result_folder(root: Path, date: datetime.date, block: int) -> Path:
-    """Where the results of one task lie."""
-    return root / f"date={date}" / f"block-{block:04d}"
+    controls = [plan.controls_of(block) for block in blocks]
+    return [
+        Task(
+            settings=plan.settings,
+            options=plan.options,
+            controls=controls[number],
+            symbols=block,
+            part=plan.catalog.parts[day.date, number],
+            day=day,
+            final=plan.is_final(place),
+            folder=plan.folders[day.date, number],
+            before=plan.folders[days[place - 1].date, number] if plan.carry and place else None,
+        )
+        for place, day in enumerate(days)
+        for number, block in enumerate(blocks)
+    ]
 
 
 def run_task(task: Task) -> str:
@@ -118,7 +157,7 @@ def run_task(task: Task) -> str:
             variant.take(columns)
     results = [variant.finish(task.final) for variant in variants]
 
-    folder = task.folder.with_name(f"{task.folder.name}.{os.getpid()}")
+    folder = task.folder.with_name(f"{task.folder.name}.{socket.gethostname()}-{os.getpid()}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     date, symbols = task.day.date, task.symbols
@@ -172,16 +211,16 @@ def _load(folder: Path) -> list[Mapping[str, np.ndarray]]:
     return [states[number] for number in sorted(states)]
 
 
-def fingerprint(plan: Plan) -> str:
-    """What the results depend on, as text; a plan with another one must not use the kept results."""
-    files = {file.path: [file.stamp, file.rows] for part in plan.catalog.parts.values() for file in part.files}
-    described = {
-        "settings": [msgspec.to_builtins(settings) for settings in plan.settings],
-        "options": [plan.options.latency_ns, plan.options.markouts, plan.options.all_executions],
-        "controls": [msgspec.to_builtins(line) for line in plan.controls],
-        "carry": plan.carry,
-        "days": [[str(day.date), day.first_ts, day.last_ts] for day in plan.catalog.days],
-        "blocks": plan.catalog.blocks,
-        "files": files,
-    }
-    return json.dumps(described, sort_keys=True)
+def _digest(before: str, more: Mapping[str, Any]) -> str:
+    return hashlib.sha256(f"{before}{json.dumps(more, sort_keys=True)}".encode()).hexdigest()[:16]
+
+
+@cache
+def _code() -> str:
+    """Stands for the rules: results of other versions of the program are not used."""
+    digest = hashlib.sha256()
+    for package in _SOURCES:
+        sources = importlib.resources.files(package).iterdir()
+        for source in sorted((source for source in sources if source.name.endswith(".py")), key=lambda one: one.name):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()

@@ -14,8 +14,10 @@ from agents.configuration import Configuration, Given, home
 from agents.stream.errors import BadConfiguration
 
 if TYPE_CHECKING:
+    from agents.backtest.collect import Summary
     from agents.backtest.controls import ControlLine
-    from agents.backtest.running import Progress
+    from agents.backtest.queue import Progress
+    from agents.backtest.report import Sweep
     from agents.backtest.task import Plan
 
 EXIT_CODES = """Exit status: 0 all is done; 1 some tasks failed for good (they are named); 2 an option or a file cannot
@@ -26,7 +28,7 @@ def backtest(
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Parquet files, folders or patterns.")],
     from_: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First date, as 2013-10-07.")] = None,
     to: Annotated[str | None, typer.Option(metavar="DATE", help="Last date.")] = None,
-    symbol: Annotated[list[str] | None, typer.Option(help="Only these symbols; may be repeated.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this symbol; may be repeated.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting, as tau=60s; may be repeated.")
     ] = None,
@@ -68,7 +70,7 @@ def backtest(
     from agents.backtest.charts import Chosen
     from agents.backtest.collect import Outputs, collect
     from agents.backtest.options import full_setting, parse_date, parse_duration, parse_sweep, swept_settings
-    from agents.backtest.running import default_folder, prepare, run
+    from agents.backtest.running import default_folder, forget, run
     from agents.backtest.task import Plan
     from agents.backtest.variant import Options
 
@@ -79,7 +81,12 @@ def backtest(
     chosen = [Chosen.parse(text) for text in chart or ()]
     count = _workers(workers)
     symbols = tuple(symbol or ())
-    catalog = catalogue(find_files(files, parse_date("--from", from_), parse_date("--to", to), symbols), symbols)
+    first, last = parse_date("--from", from_), parse_date("--to", to)
+    if first and last and first > last:
+        raise BadConfiguration(f"--from {first} is after --to {last}")
+    catalog = catalogue(find_files(files, first, last, symbols), symbols)
+    for one in chosen:
+        one.files(catalog)
     plan = Plan(
         settings=swept_settings(base, swept),
         options=Options(parse_duration("--latency", latency), not no_markouts, all_executions),
@@ -92,7 +99,8 @@ def backtest(
     if dry_run:
         _list(plan)
         return
-    plan = prepare(plan, fresh)
+    if fresh:
+        forget(plan)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     run(plan, count, scheduler, _Shown())
@@ -101,7 +109,7 @@ def backtest(
         from agents.backtest.report import write_report
 
         write_report(report, plan, swept, summaries, chosen)
-    _tell(plan, summaries, [path for path in (out, trades, executions, report) if path])
+    _tell(plan, swept, summaries, [path for path in (out, trades, executions, report) if path])
 
 
 backtest.__doc__ = f"{backtest.__doc__}\n\n    {EXIT_CODES}"
@@ -151,13 +159,19 @@ def _list(plan: Plan) -> None:
     for task in tasks_of(plan):
         names = " ".join(task.symbols[:6]) + (" …" if len(task.symbols) > 6 else "")
         typer.echo(
-            f"{task.name}: {len(task.part.files)} files, {task.part.rows} quotes, {len(task.symbols)} symbols: {names}"
+            f"{task.name}: {_many(len(task.part.files), 'file')}, {_many(task.part.rows, 'quote')}, "
+            f"{_many(len(task.symbols), 'symbol')}: {names}{' (done)' if task.done else ''}"
         )
     days, blocks = len(plan.catalog.days), len(plan.catalog.blocks)
     typer.echo(
-        f"{days * blocks} tasks ({days} dates, {blocks} blocks of symbols), {plan.catalog.rows} quotes, "
-        f"{len(plan.settings)} settings, {'state carried from date to date' if plan.carry else 'each date anew'}"
+        f"{_many(days * blocks, 'task')} ({_many(days, 'date')}, {_many(blocks, 'block')} of symbols), "
+        f"{_many(plan.catalog.rows, 'quote')}, {_many(len(plan.settings), 'setting')}, "
+        f"{'state carried from date to date' if plan.carry else 'each date anew'}"
     )
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 class _Shown:
@@ -170,7 +184,8 @@ class _Shown:
     def __call__(self, progress: Progress) -> None:
         share = progress.rows / progress.rows_total if progress.rows_total else 1.0
         kept = f", {progress.kept} kept from before" if progress.kept else ""
-        text = f"{progress.done} of {progress.total} tasks, {share:.0%} of the quotes{kept} {progress.latest}"
+        latest = f": {progress.latest}" if progress.latest else ""
+        text = f"{progress.done} of {progress.total} tasks, {share:.0%} of the quotes{kept}{latest}"
         if self._terminal:
             end = "\n" if progress.done == progress.total else ""
             print(f"\r\033[K{text}", end=end, file=sys.stderr, flush=True)
@@ -179,14 +194,14 @@ class _Shown:
             print(text, file=sys.stderr, flush=True)
 
 
-def _tell(plan: Plan, summaries: list, written: list[Path]) -> None:  # type: ignore[type-arg]
+def _tell(plan: Plan, swept: Sweep, summaries: list[Summary], written: list[Path]) -> None:
     for settings, summary in zip(plan.settings, summaries, strict=True):
         totals = summary.totals()
         sharpe = "-" if totals["sharpe"] is None else f"{totals['sharpe']:.2f}"
+        values = ", ".join(f"{name}={getattr(settings, name)}" for name in swept.values)
         typer.echo(
-            f"{settings.hash}  tau {settings.tau_seconds:g} s, band {settings.band_sd:g} sd: "
-            f"net {totals['net_change']:,.2f}, {totals['trades']:,} trades, turnover {totals['turnover']:,.0f}, "
-            f"largest fall {totals['max_drawdown']:,.2f}, Sharpe {sharpe}"
+            f"{values or settings.hash}: net {totals['net_change']:,.2f}, {totals['trades']:,} trades, "
+            f"turnover {totals['turnover']:,.0f}, largest fall {totals['max_drawdown']:,.2f}, Sharpe {sharpe}"
         )
     for path in written:
         typer.echo(f"written: {path}")

@@ -19,8 +19,9 @@ from agents.backtest.collect import Outputs, collect
 from agents.backtest.controls import same_for_all
 from agents.backtest.errors import TasksFailed
 from agents.backtest.options import full_setting, parse_sweep, swept_settings
+from agents.backtest.queue import Progress
 from agents.backtest.report import Sweep, write_report
-from agents.backtest.running import Progress, prepare, run
+from agents.backtest.running import run
 from agents.backtest.statistics import Drawdown, sharpe
 from agents.backtest.task import Plan, tasks_of
 from agents.strategy.settings import Settings
@@ -39,7 +40,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def planned(data: Path, work: Path, *settings: Settings, carry: bool = True) -> Plan:
-    return prepare(plan_of(data, work, CONTROLS, *settings, carry=carry), fresh=False)
+    return plan_of(data, work, CONTROLS, *settings, carry=carry)
 
 
 def trades_of(plan: Plan, file: Path) -> bytes:
@@ -180,7 +181,7 @@ def test_the_command_lists_runs_and_resumes(tmp_path: Path, data: Path) -> None:
         return subprocess.run(arguments, capture_output=True, text=True, timeout=120, env=environment)
 
     listed = call("--dry-run")
-    assert listed.returncode == 0 and "2 tasks (2 dates, 1 blocks of symbols)" in listed.stdout
+    assert listed.returncode == 0 and "2 tasks (2 dates, 1 block of symbols)" in listed.stdout
     assert not (tmp_path / "work").exists()
     done = call("--from", "2013-11-27", "--to", "2013-11-29", "--trades", str(trades), "--set", "band=0.5")
     assert done.returncode == 0, done.stderr

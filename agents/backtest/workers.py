@@ -1,0 +1,151 @@
+"""Tasks by worker processes through Dask: some on this machine, or those of a scheduler anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import queue
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from agents.backtest.errors import SchedulerLost
+from agents.backtest.queue import TaskQueue, may_retry, told
+from agents.backtest.task import Task, run_task
+from agents.stream.errors import BadConfiguration
+
+log = logging.getLogger(__name__)
+_WAITING_PER_WORKER = 3
+_LOOK_SECONDS = 2.0
+_CHATTY = ("distributed", "distributed.client", "tornado", "bokeh")
+
+
+def run_by_workers(tasks: TaskQueue, workers: int, scheduler: str | None) -> None:
+    """Do the tasks of a queue. Raises BadConfiguration where no scheduler answers, SchedulerLost where it goes away.
+
+    workers: processes on this machine, unless the address of a scheduler is given.
+    """
+    distributed: Any = importlib.import_module("distributed")
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with _cluster(workers, scheduler) as address, _client(distributed, address) as client:
+        _Feeder(tasks, client, address).run()
+
+
+class _Feeder:
+    """Gives a few tasks a worker at a time, so that memory does not grow with the number of dates."""
+
+    def __init__(self, tasks: TaskQueue, client: Any, address: str) -> None:
+        self._tasks = tasks
+        self._client = client
+        self._address = address
+        self._running: dict[Any, tuple[Task, int]] = {}
+        self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._workers = 0
+        self._next_look = 0.0
+        self._told = False
+
+    def run(self) -> None:
+        """Until no task is left."""
+        self._look()
+        self._fill()
+        while self._running:
+            with contextlib.suppress(queue.Empty):
+                self._take(self._done.get(timeout=_LOOK_SECONDS))
+            if time.monotonic() >= self._next_look:
+                self._look()
+            self._fill()
+
+    def _fill(self) -> None:
+        while len(self._running) < _WAITING_PER_WORKER * max(1, self._workers):
+            task = self._tasks.next()
+            if task is None:
+                return
+            self._submit(task, 0)
+
+    def _submit(self, task: Task, attempt: int) -> None:
+        future = self._client.submit(run_task, task, key=f"{task.name} #{attempt}", pure=False)
+        self._running[future] = task, attempt
+        future.add_done_callback(self._done.put)
+
+    def _take(self, future: Any) -> None:
+        if future.status in ("cancelled", "lost"):
+            raise self._lost()
+        task, attempt = self._running.pop(future)
+        error = future.exception()
+        if error is None:
+            self._tasks.finished(task)
+        elif type(error).__name__ == "KilledWorker":
+            # Dask has already given it to several workers.
+            self._tasks.failed(task, "every process that tried it died (out of memory, perhaps)")
+        elif may_retry(task, error, attempt):
+            self._submit(task, attempt + 1)
+        else:
+            self._tasks.failed(task, told(error))
+
+    def _look(self) -> None:
+        """See whether the scheduler is still there, and how many workers it has: they may come and go."""
+        # Where it does not answer, the client tries to connect again, and is closed when it gives up.
+        with contextlib.suppress(OSError, ValueError, TimeoutError):
+            self._workers = len(self._client.scheduler_info()["workers"])
+        if self._client.status == "closed":
+            raise self._lost()
+        if not self._workers and not self._told:
+            self._told = True
+            log.warning("the Dask scheduler at %s has no workers: waiting for some", self._address)
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+
+    def _lost(self) -> SchedulerLost:
+        return SchedulerLost(self._address, self._tasks.progress.done, self._tasks.progress.total)
+
+
+def _cluster(workers: int, scheduler: str | None) -> contextlib.AbstractContextManager[str]:
+    """The address of a scheduler, of a cluster on this machine where none is given."""
+    return contextlib.nullcontext(scheduler) if scheduler else _local_cluster(workers)
+
+
+@contextlib.contextmanager
+def _local_cluster(workers: int) -> Iterator[str]:
+    import dask
+
+    distributed: Any = importlib.import_module("distributed")
+    # On a busy machine a worker takes its time to come up.
+    patient = {"distributed.comm.timeouts.connect": "60s", "distributed.admin.tick.limit": "60s"}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(patient))
+        with _deaf_children():
+            # Entered in here: a Ctrl-C that waits until the block is left must find it on the stack.
+            cluster = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    memory_limit=None,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        yield cluster.scheduler_address
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Threads and processes begun within do not hear a Ctrl-C, which a terminal sends to all processes.
+
+    Workers would end with a stack trace each. Their parent hears it, when the block is left, and ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _client(distributed: Any, address: str) -> Any:
+    try:
+        return distributed.Client(address, timeout="20s")
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BadConfiguration(f"no Dask scheduler answers at {address}: {error}") from error
