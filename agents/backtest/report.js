@@ -135,7 +135,7 @@ function markouts(rows) {
   const table = grid(["", "mean, bp", "± error", "trades", "dollars"], rows.map((row, n) =>
     [`${data.horizons[n]} s`, number(row.bps, 3), number(row.error, 3), number(row.count), dollars(row.dollars)]));
   host.innerHTML = `<svg width="${w}" height="${h}" role="img" aria-label="Markouts">${parts.join("")}</svg>`;
-  host.append(table);
+  host.append(make("div", {class: "scroll"}, table));
 }
 
 function grid(head, rows) {

@@ -9,6 +9,7 @@ import queue
 import signal
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 from agents.backtest.errors import SchedulerLost
@@ -135,13 +136,21 @@ def _local_cluster(workers: int) -> Iterator[str]:
 def _deaf_children() -> Iterator[None]:
     """Threads and processes begun within do not hear a Ctrl-C, which a terminal sends to all processes.
 
-    Workers would end with a stack trace each. Their parent hears it, when the block is left, and ends them.
+    Workers would end with a stack trace each. This process notes it and is interrupted when the block is left.
     """
+    # Begun by the first child otherwise, and it lets the signal through to that one.
+    resource_tracker.ensure_running()
+    noted: list[int] = []
+    # Threads of before hear it in any case, and it would interrupt the main one in the middle of a start.
+    handler = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if noted:
+        raise KeyboardInterrupt
 
 
 def _client(distributed: Any, address: str) -> Any:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agents.backtest.catalog import Catalog, catalogue, find_files
+from agents.backtest.collect import Outputs, collect
 from agents.backtest.controls import ControlLine
 from agents.backtest.task import KINDS, Plan, run_task, tasks_of
 from agents.backtest.variant import Options
@@ -63,6 +64,12 @@ def run_tasks(plan: Plan) -> dict[str, pa.Table]:
     return {
         kind: pa.concat_tables([pq.read_table(task.folder / f"{kind}.parquet") for task in tasks]) for kind in KINDS
     }
+
+
+def trades_bytes(plan: Plan, file: Path) -> bytes:
+    """The trades of a finished plan as the file that the command writes."""
+    collect(plan, Outputs(trades=file))
+    return file.read_bytes()
 
 
 def records(table: pa.Table, kind: type[Trade] | type[Execution], setting: int = 0) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration
 from schemas.records import Control
 from tests.backtest import market
-from tests.backtest.helpers import plan_of, write_quotes
+from tests.backtest.helpers import plan_of, trades_bytes, write_quotes
 
 CONTROLS = same_for_all(market.SYMBOLS, Control(max_position_dollars=8_000))
 
@@ -41,18 +41,6 @@ def data(tmp_path: Path) -> Path:
 
 def planned(data: Path, work: Path, *settings: Settings, carry: bool = True) -> Plan:
     return plan_of(data, work, CONTROLS, *settings, carry=carry)
-
-
-def trades_of(plan: Plan, file: Path) -> bytes:
-    collect(plan, Outputs(trades=file))
-    return file.read_bytes()
-
-
-def test_two_workers_give_what_one_process_gives(tmp_path: Path, data: Path) -> None:
-    here, there = planned(data, tmp_path / "here"), planned(data, tmp_path / "there")
-    run(here, 1)
-    run(there, 2)
-    assert trades_of(here, tmp_path / "a.parquet") == trades_of(there, tmp_path / "b.parquet")
 
 
 def test_finished_tasks_are_kept_and_another_plan_does_not_use_them(tmp_path: Path, data: Path) -> None:
@@ -91,7 +79,7 @@ def test_a_failed_task_is_tried_again_and_named(
     run(plan, 1)
     untouched = planned(data, tmp_path / "other")
     run(untouched, 1)
-    assert trades_of(plan, tmp_path / "a.parquet") == trades_of(untouched, tmp_path / "b.parquet")
+    assert trades_bytes(plan, tmp_path / "a.parquet") == trades_bytes(untouched, tmp_path / "b.parquet")
 
 
 def test_outputs_agree_with_each_other(tmp_path: Path, data: Path) -> None:
