@@ -22,9 +22,10 @@ import msgspec
 from agents.configuration import Given
 from agents.controls import operator
 from agents.demo.figures import Figures
+from agents.demo.onlookers import Onlookers
 from agents.demo.view import View, summary, view
 from agents.processes import fleet, kernels
-from agents.processes.supervisor import Program, Supervisor
+from agents.processes.supervisor import Supervisor
 from agents.strategy.settings import Settings
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
@@ -90,7 +91,11 @@ class _Demo:
         self._broker = Broker(folder / "broker", port=free_port())
         self._config = KafkaConfig(self._broker.bootstrap)
         self._members = fleet.members(1, None)
-        self._supervisor = Supervisor(self._programs(), folder / "logs")
+        given = self._given()
+        programs = [fleet.program(member, given, _START_SECONDS) for member in self._members]
+        self._supervisor = Supervisor(programs, folder / "logs")
+        self._onlookers = Onlookers(given, _START_SECONDS)
+        self._looking_on = Supervisor(self._onlookers.programs, folder / "logs")
         self._parts = contextlib.ExitStack()
         self._feed: _Feed | None = None
 
@@ -111,6 +116,8 @@ class _Demo:
             self._parts.enter_context(self._supervisor)
         self._create_topics()
         self._feed = _Feed(self._config)
+        fleet.note(self._config.prefix, [*self._members, self._onlookers.watchman])
+        self._parts.enter_context(self._looking_on)
 
     def run(self) -> None:
         """Show what happens until the time is over or somebody interrupts, then the summary."""
@@ -134,13 +141,12 @@ class _Demo:
     def _seconds(self) -> float:
         return time.monotonic() - self._began
 
-    def _programs(self) -> list[Program]:
+    def _given(self) -> Given:
         # A file of the demo's own: what mm.toml says of another broker does not hold here.
         own = self._folder / "mm.toml"
         own.touch()
         settings = tuple(f"{name}={value}" for name, value in msgspec.structs.asdict(self._settings.settings).items())
-        given = Given(bootstrap=self._config.bootstrap, config=own, settings=settings)
-        return [fleet.program(member, given, _START_SECONDS) for member in self._members]
+        return Given(bootstrap=self._config.bootstrap, config=own, settings=settings)
 
     def _compile(self) -> subprocess.Popen[bytes]:
         _say("compiling kernels (once)")
@@ -160,12 +166,16 @@ class _Demo:
 
     def _watch(self, figures: Figures, screen: View) -> None:
         ends_at: float | None = None
-        first_trade_told = False
+        first_trade_told = page_told = False
         while ends_at is None or time.monotonic() < ends_at:
             self._supervisor.wait(0)
+            self._looking_on.wait(0)
             self._check_parts()
             figures.poll(_POLL_SECONDS)
             screen.show(figures, self._note(ends_at))
+            if not page_told and self._onlookers.page_is_served():
+                page_told = True
+                _say(f"the page is at {self._onlookers.url} after {self._seconds:.1f} s")
             if figures.first_trade is not None and not first_trade_told:
                 first_trade_told = True
                 _say(f"first trade after {figures.first_trade - self._began:.1f} s")
@@ -183,7 +193,8 @@ class _Demo:
             return "starting"
         left = ends_at - time.monotonic()
         other = f"mm tail trades --bootstrap {self._config.bootstrap}"
-        return f"running, {max(0.0, left):.0f} s left" if left < math.inf else f"running; elsewhere: {other}"
+        how = f"running, {max(0.0, left):.0f} s left" if left < math.inf else "running"
+        return f"{how}; the page: {self._onlookers.url}; elsewhere: {other}"
 
     def _check_parts(self) -> None:
         if self._broker.status() is None:

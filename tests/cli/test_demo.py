@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -44,6 +45,12 @@ class Demo:
     def said(self) -> str:
         return self.output.read_text()
 
+    @property
+    def page(self) -> str:
+        found = re.search(r"the page is at (\S+)", self.said)
+        assert found, self.said
+        return found[1]
+
     def agent(self, role: str) -> psutil.Process:
         return next(p for p in self.family if p.is_running() and role in p.cmdline())
 
@@ -74,6 +81,10 @@ def test_it_trades_heals_and_leaves_nothing(tmp_path: Path, temporary_folder: Pa
     demo = Demo(tmp_path, "--seconds", "30")
     try:
         demo.wait_until_said("first trade after")
+        demo.wait_until_said("the page is at")
+        with urllib.request.urlopen(demo.page, timeout=60) as answer:
+            assert "<title>Market maker</title>" in answer.read().decode()
+        assert demo.agent("surveillance").is_running()
         demo.agent("execution").kill()
         quotes, decisions, trades, live_trades = demo.summary(120)
     finally:
