@@ -9,6 +9,8 @@ import msgspec
 from schemas.records import EVERY_SYMBOL, Control, StarControl
 
 _SYMBOL = re.compile(r"[!-~]{1,32}")
+_EXPECTED = re.compile(r"Expected `([^`]+)`( [<>]=? \S+)?(?:, got `([^`]+)`)? - at `\$\.(\w+)`")
+_WORDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a text", "null": "empty"}
 _control = msgspec.json.Decoder(Control)
 _star = msgspec.json.Decoder(StarControl)
 
@@ -27,7 +29,7 @@ def parse_control(key: bytes | None, value: bytes | None) -> tuple[str, Control 
     try:
         return symbol, _star.decode(value) if symbol == EVERY_SYMBOL else _control.decode(value)
     except (ValueError, RecursionError) as error:
-        raise InvalidControl(str(error)) from error
+        raise InvalidControl(_in_words(str(error))) from error
 
 
 def check_symbol(symbol: str) -> str:
@@ -42,7 +44,26 @@ def make_control(**fields: object) -> Control:
     try:
         return msgspec.convert(fields, Control)
     except ValueError as error:
-        raise InvalidControl(str(error)) from error
+        raise InvalidControl(_in_words(str(error))) from error
+
+
+def _in_words(error: str) -> str:
+    """A decoder's error in an operator's words: the field first, then what it must be.
+
+    >>> _in_words("Expected `float`, got `str` - at `$.lot_shares`")
+    'lot_shares must be a number, not a text'
+    >>> _in_words("Expected `float` > 0.0 - at `$.lot_shares`")
+    'lot_shares must be a number > 0.0'
+    >>> _in_words("Invalid enum value 'PAUSED' - at `$.state`")
+    "state: Invalid enum value 'PAUSED'"
+    """
+    expected = _EXPECTED.fullmatch(error)
+    if expected is not None:
+        wanted, bound, got, field = expected.groups()
+        must = " or ".join(_WORDS.get(kind, kind) for kind in wanted.split(" | "))
+        return f"{field} must be {must}{bound or ''}" + (f", not {_WORDS.get(got, got)}" if got else "")
+    what, at, field = error.partition(" - at `$.")
+    return f"{field.rstrip('`')}: {what}" if at else error
 
 
 def encode_control(control: Control | StarControl) -> bytes:

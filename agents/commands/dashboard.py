@@ -35,7 +35,7 @@ def dashboard(
         password=password_from(os.environ),
         read_only=read_only,
         health=tuple(health or ()),
-        found_health=lambda: [member.health for member in fleet.noted(configuration.prefix)],
+        found_health=lambda: {member.health: member.name for member in fleet.noted(configuration.prefix)},
         decision_seconds=configuration.settings().decision_seconds,
     )
     run(configuration.kafka(), settings)

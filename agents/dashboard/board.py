@@ -70,7 +70,7 @@ class Board:
         self.tables = {layout.name: Table(layout) for layout in tables.LAYOUTS}
         self._readers = {layout.name: tables.reader_of(layout) for layout in tables.LAYOUTS}
         self._readers.update(dict.fromkeys((tables.MONEY.name, tables.DEAD_LETTERS.name, tables.CONTROLS.name), tuple))
-        self.controls = ControlDesk(self.tables[tables.CONTROLS.name])
+        self.controls = ControlDesk(self.tables[tables.CONTROLS.name], self._next_decision)
         self.money, self.curve = Money(), EquityCurve()
         self.histories: dict[str, History] = {}
         self.clock = 0
@@ -265,8 +265,15 @@ class Board:
         state = self.machine.state()
         everyone = self.controls.everyone
         if everyone is not None and everyone != "ACTIVE":
-            state["banners"].append({"level": "warn", "text": f"Every symbol is {everyone} by the control *."})
+            text = f"Every symbol is {everyone}, whatever its own control says, until you resume all."
+            state["banners"].append({"level": "warn", "text": text})
         return _json(state)
+
+    def _next_decision(self, effective_from: int | None = None) -> int | None:
+        """The next decision time, or the first at or after a later one; None while no event time is known."""
+        if not self.clock:
+            return None
+        return max(self.clock // self._step + 1, -(-(effective_from or 0) // self._step)) * self._step
 
     def _totals(self) -> Mapping[str, Any]:
         return {
@@ -274,7 +281,7 @@ class Board:
             "everyone": self.controls.everyone,
             "before": self.curve.before(),
             "clock": self.clock,
-            "next": (self.clock // self._step + 1) * self._step if self.clock else None,
+            "next": self._next_decision(),
             "step": self._step,
         }
 

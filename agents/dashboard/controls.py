@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from agents.dashboard.tables import Table
@@ -26,13 +27,17 @@ class _Signal(Protocol):
 class ControlDesk:
     """Fills the controls table.
 
-    Its column `effect` is the ts of the first decision that named the newest version; 0 when it has been in force
-    since before the records that are known, null when no decision has named it yet.
+    Its column `effect` says how it stands with the newest version: ``["since", ts]`` of the first decision that named
+    it, ``["before", null]`` when it has been in force since before the records that are known, ``["due", ts]`` of the
+    decision from which it holds (null: not known) when none has named it yet.
+
+    due: the ts of the next decision not before an `effective_from`, None while no event time is known.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, due: Callable[[int | None], int | None]) -> None:
         self._table = table
-        self._sent: dict[str, tuple[int, int, Any]] = {}  # version, time sent in ns, control
+        self._due = due
+        self._sent: dict[str, tuple[int, int, int | None, Any]] = {}  # version, time sent in ns, when due, control
         self._in_force: dict[str, tuple[int, int]] = {}  # version, ts of the first record that named it
         self._known_since: int | None = None  # Kafka's time in ns of the oldest execution
 
@@ -46,7 +51,8 @@ class ControlDesk:
             self._sent.pop(symbol, None)
             self._table.drop(symbol)
         else:
-            self._sent[symbol] = message.offset(), message.timestamp()[1] * 1_000_000, control
+            due = self._due(control.effective_from)
+            self._sent[symbol] = message.offset(), message.timestamp()[1] * 1_000_000, due, control
             self._show(symbol)
 
     def on_execution(self, execution: Execution, published_ms: int) -> None:
@@ -64,7 +70,7 @@ class ControlDesk:
     @property
     def everyone(self) -> str | None:
         """The state that the control of all symbols asks for, None when there is none."""
-        return self._sent[EVERY_SYMBOL][2].state if EVERY_SYMBOL in self._sent else None
+        return self._sent[EVERY_SYMBOL][3].state if EVERY_SYMBOL in self._sent else None
 
     def _seen(self, key: str, version: int | None, ts: int) -> None:
         if version is None:
@@ -77,12 +83,14 @@ class ControlDesk:
                 self._show(key)
 
     def _show(self, key: str) -> None:
-        version, sent, control = self._sent[key]
+        version, sent, due, control = self._sent[key]
         in_force, since = self._in_force.get(key, (None, None))
         if in_force != version:
-            effect = None
+            effect = "due", due
+        elif self._known_since is not None and sent >= self._known_since:
+            effect = "since", since
         else:
-            effect = since if self._known_since is not None and sent >= self._known_since else 0
+            effect = "before", None
         own = control if isinstance(control, Control) else None
         smallest = own and (10 * own.size_step if own.min_fill_shares is None else own.min_fill_shares)
         self._table.put(

@@ -17,16 +17,16 @@ _FIGURES = {
 }
 
 
-def ask(url: str) -> Health:
-    """How the agent at a base address is; one that does not answer is not ready."""
+def ask(url: str, name: str | None = None) -> Health:
+    """How the agent at a base address is, by its name there or this one; one that does not answer is not ready."""
     base = url.rstrip("/")
     try:
         ready, text = _get(f"{base}/ready")
         _, metrics = _get(f"{base}/metrics")
     except OSError as error:
-        return Health(url, False, f"does not answer ({getattr(error, 'reason', error)})")
+        return Health(url, False, f"does not answer ({getattr(error, 'reason', error)})", agent=name)
     figures, agent = parse(metrics)
-    return Health(url, ready, text.strip(), figures, agent)
+    return Health(url, ready, text.strip(), figures, agent or name)
 
 
 def parse(metrics: str) -> tuple[dict[str, float], str | None]:

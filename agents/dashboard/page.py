@@ -223,8 +223,9 @@ class _Page:
         except Refused as refused:
             ui.notify(f"Refused: {refused}", type="negative", position="bottom-right", timeout=6000, close_button=True)
             return False
-        what = "all symbols" if written.key == "*" else written.key
-        done = "removed" if written.control is None else "sent"
+        everyone, gone = written.key == "*", written.control is None
+        what = "all symbols" if everyone else written.key
+        done = "sent" if not gone else "resumed" if everyone else "removed"
         ui.notify(
             f"{what}: {done} as version {written.version}; {written.holds}",
             type="positive",

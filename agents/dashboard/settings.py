@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agents.stream.errors import BadConfiguration
@@ -17,7 +17,7 @@ class DashboardSettings:
 
     host, port: where it listens (port 0: any free one); password: asked for when given, required off the loopback;
     read_only: refuse every change of controls; health: base addresses of agents' health pages;
-    found_health: asked for them now and then when none are given;
+    found_health: asked now and then for such addresses, with the agents' names, when none are given;
     decision_seconds: the agents' decision grid; window_seconds: how much of the past the plots show at first;
     session_seconds: how much of it they show on request; silent_seconds: without a quote for so long, the feed is
     called silent. Raises BadConfiguration.
@@ -28,7 +28,7 @@ class DashboardSettings:
     password: str | None = field(default=None, repr=False)
     read_only: bool = False
     health: tuple[str, ...] = ()
-    found_health: Callable[[], Sequence[str]] = tuple
+    found_health: Callable[[], Mapping[str, str]] = dict
     decision_seconds: int = 10
     window_seconds: float = 900.0
     session_seconds: float = 86_400.0

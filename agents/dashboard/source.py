@@ -139,10 +139,8 @@ class Source:
                             machine.note_ends(ends)
                 except StreamError as error:
                     self._trouble(error, wait=False)
-                answers = {
-                    answer.url: answer
-                    for answer in pool.map(health.ask, self._settings.health or self._settings.found_health())
-                }
+                pages = dict.fromkeys(self._settings.health) or self._settings.found_health()
+                answers = {answer.url: answer for answer in pool.map(health.ask, pages.keys(), pages.values())}
                 with self._board.lock:
                     machine.note_health(answers)
 

@@ -99,12 +99,15 @@ _KINDS = {
     **dict.fromkeys(("side", "verdict", "outcome", "state", "severity"), "word"),
 }
 _LEFT_OUT = {"time", "settings"}
+_LAST = ("id", "trade_id")
+"""Long names that repeat what other columns say."""
 
 
-def layout_of(topic: Topic, *, log: bool = False) -> Layout:
-    """A table of a topic's record: all its fields but those that repeat another for machines."""
+def layout_of(topic: Topic, *, log: bool = False, first: Sequence[str] = ()) -> Layout:
+    """A table of a topic's record: all its fields but those that repeat another for machines, some of them first."""
     assert topic.record is not None
     names = [field.name for field in msgspec.structs.fields(topic.record) if field.name not in _LEFT_OUT]
+    names.sort(key=lambda name: first.index(name) if name in first else len(first) + (name in _LAST))
     return Layout(topic.name, tuple(Column(name, _KINDS.get(name, "text")) for name in names), log)
 
 
@@ -169,7 +172,7 @@ LAYOUTS: Sequence[Layout] = (
     layout_of(topics.PNL),
     layout_of(topics.ORDERS),
     layout_of(topics.EXECUTIONS, log=True),
-    layout_of(topics.ALERTS, log=True),
+    layout_of(topics.ALERTS, log=True, first=("symbol", "ts", "severity", "state", "rule", "text")),
     MONEY,
     DEAD_LETTERS,
 )

@@ -195,11 +195,11 @@ def test_equity_curve_is_the_sum_of_published_nets(board: Board, pnl_first: bool
 def test_control_takes_effect_when_an_execution_names_its_version(board: Board) -> None:
     board.apply([Record("executions", execution(10, 0, version=3))])
     board.apply([Record("controls", Control(max_position_dollars=1.0), at=4)])
-    assert row_of(board)["effect"] is None
+    assert row_of(board)["effect"] == ["due", 20 * NS]
     board.apply([Record("executions", execution(20, 0, version=4)), Record("executions", execution(30, 0, version=4))])
-    assert row_of(board)["effect"] == 20 * NS
+    assert row_of(board)["effect"] == ["since", 20 * NS]
     board.apply([Record("controls", Control(max_position_dollars=2.0, state=State.HALTED), at=5)])
-    assert row_of(board)["effect"] is None and row_of(board)["state"] == "HALTED"
+    assert row_of(board)["effect"] == ["due", 40 * NS] and row_of(board)["state"] == "HALTED"
     board.apply([Record("controls", {"max_position_dollars": -1}, at=6)])
     assert row_of(board)["version"] == 5
     board.apply([Record("controls", None, at=7)])
@@ -209,7 +209,7 @@ def test_control_takes_effect_when_an_execution_names_its_version(board: Board) 
 def test_control_older_than_what_is_known_is_in_force_since_an_unknown_time(board: Board) -> None:
     board.apply([Record("controls", Control(max_position_dollars=1.0), at=4)])
     board.apply([Record("executions", execution(20, 0, version=4), at=9)])
-    assert row_of(board)["effect"] == 0
+    assert row_of(board)["effect"] == ["before", None]
 
 
 def row_of(board: Board) -> dict[str, Any]:

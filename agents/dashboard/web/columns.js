@@ -16,14 +16,18 @@ function chip(cell) {
   return span;
 }
 
+// How it stands with a control: due from a decision time, or in force since one.
+const EFFECTS = {
+  due: ts => [ts ? `due ${format.time(ts)}` : 'waiting', `Sent. It holds from ${ts ? `the decision of ${format.fullTime(ts)}` : 'the next decision'}, once an execution names its version.`],
+  since: ts => [`since ${format.time(ts)}`, `In force since the decision of ${format.fullTime(ts)}: executions name its version.`],
+  before: () => ['in force', 'In force: executions name its version.'],
+};
 function effect(cell) {
-  if (!cell.data) return '';
+  if (!cell.value) return '';
+  const [state, ts] = cell.value;
   const span = document.createElement('span');
-  span.className = `mm-chip mm-tone-${cell.value == null ? 'warn' : 'up'}`;
-  span.textContent = cell.value == null ? 'waiting' : cell.value ? `since ${format.time(cell.value)}` : 'in force';
-  span.title = cell.value == null
-    ? 'Sent. It holds once an execution names its version.'
-    : `In force${cell.value ? ` since the decision of ${format.fullTime(cell.value)}` : ''}: executions name its version.`;
+  span.className = `mm-chip mm-tone-${state === 'due' ? 'warn' : 'up'}`;
+  [span.textContent, span.title] = EFFECTS[state](ts);
   return span;
 }
 
@@ -52,17 +56,19 @@ class Choice {
 const shown = text => ({ ...right, valueFormatter: cell => text(cell.value) });
 const KINDS = {
   symbol: { filter: 'agTextColumnFilter', cellClass: ['mm-symbol'], minWidth: 84, width: 96, flex: 0, pinned: 'left' },
-  time: { ...shown(format.time), tooltipValueGetter: cell => format.fullTime(cell.value) },
+  time: { ...shown(format.time), minWidth: 94, tooltipValueGetter: cell => format.fullTime(cell.value) },
   price: shown(format.price),
   dollars: shown(format.dollars),
   shares: shown(format.shares),
   whole: shown(format.whole),
   number: shown(format.plain),
   flag: { cellDataType: 'boolean' },
-  word: { filter: 'agTextColumnFilter', cellRenderer: chip, minWidth: 112 },
-  effect: { cellRenderer: effect, minWidth: 150, filter: false },
+  word: { filter: 'agTextColumnFilter', cellRenderer: chip, minWidth: 108 },
+  effect: { cellRenderer: effect, cellDataType: false, minWidth: 142, filter: false, comparator: (a, b) => (a?.[1] ?? 0) - (b?.[1] ?? 0) },
   text: { filter: 'agTextColumnFilter', minWidth: 110, tooltipValueGetter: cell => cell.value },
 };
+// What people read is wide, what only machines compare is not in its way.
+const WIDE = { text: 340, reason: 150, value: 200, rule: 128, agent: 120 };
 const SIGNED = new Set(['net', 'realised', 'unrealised', 'exposure', 'shares', 'position', 'position_after', 'position_before']);
 const NUMBERS = new Set(['price', 'dollars', 'shares', 'whole', 'number']);
 
@@ -76,9 +82,10 @@ function typed(change) {
 
 export function columnDefs(columns, editable, choices, log) {
   return columns.map(([name, kind], i) => {
-    const def = { minWidth: Math.max(92, 40 + 7 * name.length), ...KINDS[kind], colId: String(i + 1), field: String(i + 1), headerName: name, headerTooltip: name };
+    const room = editable.size ? 20 : 46; // controls have no button for filters in their headers
+    const def = { ...KINDS[kind], minWidth: Math.max(KINDS[kind].minWidth ?? 82, room + 7 * name.length), colId: String(i + 1), field: String(i + 1), headerName: name, headerTooltip: name };
     if (SIGNED.has(name) && !editable.size && !(log && name === 'shares')) def.cellClassRules = signed;
-    if (name === 'text' || name === 'reason' || name === 'value') def.flex = 2;
+    if (kind === 'text' && WIDE[name]) Object.assign(def, { flex: WIDE[name] / 100, minWidth: WIDE[name] });
     if (editable.size) def.suppressHeaderFilterButton = true;
     if (log && i === 0) def.sortingOrder = ['desc', 'asc', null];
     if (editable.has(name)) {

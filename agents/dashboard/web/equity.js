@@ -49,7 +49,8 @@ export class Equity {
       width: this.place.clientWidth || 240,
       height: this.place.clientHeight || 60,
       padding: [4, 0, 2, 0],
-      scales: { x: {}, y: {}, under: { range: (_, min) => [Math.min(min ?? 0, -0.01) , Math.max(0.01, -(min ?? 0) * 3)] } },
+      // The curve has the upper two thirds, the drawdown hangs from the line between.
+      scales: { x: {}, y: { range: (_, min, max) => [min - ((max - min) / 2 || 1), max + ((max - min) / 12 || 1)] }, under: { range: (_, min) => [Math.min(min ?? 0, -0.01), Math.max(0.02, -(min ?? 0) * 2)] } },
       axes: [{ show: false }, { show: false }],
       series: [
         { value: (_, v) => (v == null ? '–' : format.clock(v * 1e3)) },

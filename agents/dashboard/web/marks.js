@@ -1,5 +1,5 @@
 // Buys and sells as triangles: a buy points up from below its price, a sell down from above.
-const SIZE = 6;
+const SIZE = 6.5;
 const NEAR = 14;
 
 export function marks(chart, [times, , shares, prices], colors) {

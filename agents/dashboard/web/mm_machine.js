@@ -18,13 +18,13 @@ export default {
           <tr v-for="[name, count] in counted(agent)" :key="name"><td>{{ name }}</td><td class="mm-number">{{ whole(count) }}</td></tr></table>
       </article>
       <article v-if="machine.health.length"><h3>health pages</h3>
-        <table><tr><th scope="col">agent</th><th scope="col">ready</th><th scope="col">lag</th><th scope="col">decision age</th></tr>
+        <table><tr><th scope="col">agent</th><th scope="col">ready</th><th scope="col">lag</th><th scope="col" title="decision age">age</th></tr>
           <tr v-for="page in machine.health" :key="page.url" :title="page.url"><td>{{ page.agent || page.url }}</td>
             <td><span class="mm-chip" :class="page.ready ? 'mm-tone-up' : 'mm-tone-down'">{{ page.ready ? 'ready' : page.text }}</span></td>
             <td>{{ whole(page.figures.lag) }}</td><td>{{ seconds(page.figures.decision_age) }}</td></tr></table></article>
       <article><h3>decisions</h3>
-        <dl><dt>decision → published, median</dt><dd>{{ seconds(machine.decision_age) }}</dd>
-          <dt>slowest of a hundred</dt><dd>{{ seconds(machine.decision_age_p99) }}</dd>
+        <dl><dt>decided within, median</dt><dd>{{ seconds(machine.decision_age) }}</dd>
+          <dt>slowest 1 % from</dt><dd>{{ seconds(machine.decision_age_p99) }}</dd>
           <dt>last quote</dt><dd>{{ machine.quoted == null ? 'none yet' : seconds(machine.now - machine.quoted) + ' ago' }}</dd></dl>
         <p class="mm-note" v-if="machine.decision_age == null">Decision ages are known when event time is the present.</p></article>
     </div>`,

@@ -11,10 +11,10 @@ export default {
         <button type="button" :aria-pressed="!whole" @click="range(false)">15 min</button>
         <button type="button" :aria-pressed="whole" @click="range(true)">Session</button>
         <span class="mm-gap"></span>
+        <button type="button" v-show="!following && !paused" class="mm-strong" @click="plots.follow()">Latest</button>
         <button type="button" aria-label="Zoom in" @click="plots.zoom(0.7)">+</button>
         <button type="button" aria-label="Zoom out" @click="plots.zoom(1 / 0.7)">−</button>
-        <button type="button" :aria-pressed="paused" @click="plots.pause(!paused)">{{ paused ? 'Resume' : 'Pause' }}</button>
-        <button type="button" v-show="!following && !paused" class="mm-strong" @click="plots.follow()">Latest</button>
+        <button type="button" class="mm-pause" :aria-pressed="paused" @click="plots.pause(!paused)">{{ paused ? 'Resume' : 'Pause' }}</button>
         <span class="mm-note">{{ trouble || zone + ' · drag, wheel, pinch or keys' }}</span>
       </div>
       <section class="mm-panel"><h2>Predictions <b>{{ symbol }}</b></h2><div class="mm-canvas" ref="predictions"></div></section>

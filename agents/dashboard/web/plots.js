@@ -8,6 +8,7 @@ const PREDICTION_COLUMNS = 6; // time, bid, ask, ema, buy_below, sell_above
 const EXECUTION_COLUMNS = 4; // time, position after, shares filled, price
 const FOLLOW_SECONDS = 900;
 const AXIS = 64;
+const ROOM = 0.08; // above and below the values, as a share of their range
 
 class Rows {
   constructor(width) {
@@ -165,13 +166,13 @@ export class Plots {
     this.charts = [
       this.chart(0, color, data.predictions, {
         series: [
-          {}, line('bid', color.bid), line('ask', color.ask), line('mid', color.mid, 1.6), line('ema', color.ema, 1.8),
+          {}, line('bid', color.bid, 1), line('ask', color.ask, 1), line('mid', color.mid, 1.5), line('ema', color.ema, 2),
           line('buy below', color.limit, 1, [5, 4]), line('sell above', color.limit, 1, [5, 4]),
         ],
         bands: [{ series: [6, 5], fill: color.band }],
       }),
       this.chart(1, color, data.executions, {
-        series: [{}, line('bid', color.bid, 1.3), line('ask', color.ask, 1.3)],
+        series: [{}, line('bid', color.bid, 1), line('ask', color.ask, 1)],
         hooks: {
           draw: [chart => marks(chart, this.executions.columns, { buy: css('--up'), sell: css('--down'), edge: css('--surface') })],
           setCursor: [chart => this.hover(chart)],
@@ -184,6 +185,7 @@ export class Plots {
           paths: uPlot.paths.stepped({ align: 1 }), fill: color['position-fill'], fillTo: 0,
         }],
         axisValues: (_, values) => values.map(format.shares),
+        splits: (_, __, min, max) => extremes(min, max),
         include: 0,
       }),
     ];
@@ -191,7 +193,7 @@ export class Plots {
     this.fit();
   }
 
-  chart(index, color, data, { series, bands, hooks = {}, hideTimes, axisValues, include }) {
+  chart(index, color, data, { series, bands, hooks = {}, hideTimes, axisValues, splits, include }) {
     const place = this.places[index];
     const axis = { stroke: color.muted, grid: { stroke: color.grid, width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif' };
     const times = { ...axis, space: 84, size: hideTimes ? 6 : 28, values: (_, splits, __, ___, step) => splits.map(s => (hideTimes ? '' : timeLabel(s, step))) };
@@ -203,7 +205,7 @@ export class Plots {
         x: { range: () => this.range() },
         y: { range: (_, min, max) => padded(min, max, include) },
       },
-      axes: [times, { ...axis, size: AXIS, space: include == null ? 30 : 16, values: axisValues ?? ((_, values) => values.map(v => trimmed(v, values))) }],
+      axes: [times, { ...axis, size: AXIS, space: 30, splits, values: axisValues ?? ((_, values) => values.map(v => trimmed(v, values))) }],
       series: [{ value: (_, v) => (v == null ? '–' : format.clock(v * 1e3)), label: 'time' }, ...series.slice(1)],
       bands,
       cursor: { sync: { key: 'mm', setSeries: false }, drag: { x: false, y: false, setScale: false }, points: { size: 6 } },
@@ -243,13 +245,19 @@ function timeLabel(seconds, step) {
   const text = format.clock(seconds * 1e3);
   return step >= 60 ? text.slice(0, 5) : text;
 }
+// Of a scale made by `padded`: the least and the largest value and 0, without what would be written over 0.
+function extremes(min, max) {
+  const room = ((max - min) * ROOM) / (1 + 2 * ROOM);
+  return [min + room, 0, max - room].filter(v => v === 0 || Math.abs(v) > (max - min) * 0.2);
+}
 function padded(min, max, include) {
   if (min == null) return [0, 1];
   const low = include == null ? min : Math.min(min, include), high = include == null ? max : Math.max(max, include);
-  const room = (high - low || Math.abs(high) * 0.001 || 1) * 0.08;
+  const room = (high - low || Math.abs(high) * 0.001 || 1) * ROOM;
   return [low - room, high + room];
 }
 function trimmed(value, values) {
   const step = Math.abs((values[1] ?? value) - (values[0] ?? value)) || 1;
-  return value.toLocaleString('en-US', { minimumFractionDigits: 0, maximumFractionDigits: Math.min(8, Math.max(2, Math.ceil(-Math.log10(step)))) });
+  const digits = Math.min(8, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
+  return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
