@@ -48,15 +48,7 @@ def make_control(**fields: object) -> Control:
 
 
 def _in_words(error: str) -> str:
-    """A decoder's error in an operator's words: the field first, then what it must be.
-
-    >>> _in_words("Expected `float`, got `str` - at `$.lot_shares`")
-    'lot_shares must be a number, not a text'
-    >>> _in_words("Expected `float` > 0.0 - at `$.lot_shares`")
-    'lot_shares must be a number > 0.0'
-    >>> _in_words("Invalid enum value 'PAUSED' - at `$.state`")
-    "state: Invalid enum value 'PAUSED'"
-    """
+    """A decoder's error in an operator's words: the field first, then what it must be."""
     expected = _EXPECTED.fullmatch(error)
     if expected is not None:
         wanted, bound, got, field = expected.groups()

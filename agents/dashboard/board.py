@@ -68,6 +68,7 @@ class Board:
     def clear(self) -> None:
         """Forget all records, before they are read anew."""
         self.tables = {layout.name: Table(layout) for layout in tables.LAYOUTS}
+        self._ticks, self._preds = self.tables[topics.TICKS_BID_ASK.name], self.tables[topics.PREDS.name]
         self._readers = {layout.name: tables.reader_of(layout) for layout in tables.LAYOUTS}
         self._readers.update(dict.fromkeys((tables.MONEY.name, tables.DEAD_LETTERS.name, tables.CONTROLS.name), tuple))
         self.controls = ControlDesk(self.tables[tables.CONTROLS.name], self._next_decision)
@@ -126,12 +127,12 @@ class Board:
 
     def _on_tick(self, message: Message) -> None:
         tick = _tick(message.value() or b"")
-        self.tables[topics.TICKS_BID_ASK.name].put(tick.symbol, tick)
+        self._ticks.put(tick.symbol, tick)
         self.money.on_tick(tick)
 
     def _on_pred(self, message: Message) -> None:
         pred = _pred(message.value() or b"")
-        self.tables[topics.PREDS.name].put(pred.symbol, pred)
+        self._preds.put(pred.symbol, pred)
         self._history(pred.symbol).predictions.add(prediction_row(pred))
         if pred.ts > self.clock:
             self.clock = pred.ts

@@ -69,20 +69,22 @@ class Money:
 
     def totals(self) -> dict[str, float | int | None]:
         """Sums over all symbols; `exposure` is long minus short, `gross` long plus short, dollars."""
-        desks = self._desks.values()
+        desks = list(self._desks.values())
+        # Lists, and each value worked out once: with thousands of symbols this is most of what a frame costs.
         held = [desk for desk in desks if desk.shares]
-        realised, fees = math.fsum(desk.realised for desk in desks), math.fsum(desk.fees for desk in desks)
-        unrealised = math.fsum(desk.unrealised for desk in held)
+        exposures = [desk.shares * desk.mark for desk in held]
+        realised, fees = math.fsum([desk.realised for desk in desks]), math.fsum([desk.fees for desk in desks])
+        unrealised = math.fsum([desk.shares * (desk.mark - desk.average_cost) for desk in held])
         return {
             "net": realised + unrealised - fees,
             "realised": realised,
             "unrealised": unrealised,
             "fees": fees,
-            "exposure": math.fsum(desk.exposure for desk in held),
-            "gross": math.fsum(abs(desk.exposure) for desk in held),
-            "trades": sum(desk.trades for desk in desks),
+            "exposure": math.fsum(exposures),
+            "gross": math.fsum(map(abs, exposures)),
+            "trades": sum([desk.trades for desk in desks]),
             "symbols": len(held),
-            "marked_ts": max((desk.mark_ts for desk in held), default=None),
+            "marked_ts": max([desk.mark_ts for desk in held], default=None),
         }
 
     def _desk(self, symbol: str) -> _Desk:

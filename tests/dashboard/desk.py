@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from agents.strategy.settings import Settings
 from agents.stream import clients
 from schemas.records import Control
@@ -87,6 +89,17 @@ def running_desk(bootstrap: str, prefix: str, **more: Any) -> Iterator[Desk]:
         yield desk
     finally:
         desk.end()
+
+
+def controls(desk: Desk) -> dict[str, dict[str, Any]]:
+    """The newest control of every key."""
+    values = {m.key().decode(): m.value() for m in desk.pipeline.messages("controls")}
+    return {key: orjson.loads(value) for key, value in values.items() if value is not None}
+
+
+def control(desk: Desk, symbol: str) -> dict[str, Any]:
+    """The newest control of a symbol."""
+    return controls(desk)[symbol]
 
 
 def _step_now() -> int:

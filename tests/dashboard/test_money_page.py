@@ -70,6 +70,13 @@ def test_equity_curve_ends_at_the_published_net(page: Page, desk: Desk, dashboar
     published = math.fsum(row["net"] for row in desk.pipeline.pnl().values())
     assert totals["before"] + math.fsum(changes.values()) == pytest.approx(published, abs=1e-6)
     assert len(changes) > 100 and min(changes) < max(changes) - 100
+    net, peak, deepest = totals["before"], -math.inf, 0.0
+    for ts in sorted(changes):
+        net += changes[ts]
+        peak = max(peak, net)
+        deepest = min(deepest, net - peak)
+    assert deepest < 0
+    expect(page.locator(".mm-equity b")).to_have_text(f"{deepest:,.2f}")
 
 
 def test_money_of_each_symbol_is_shown(page: Page, desk: Desk, dashboard: Served) -> None:

@@ -151,12 +151,6 @@ def test_page_says_its_language_and_zone_and_uses_a_24_hour_clock(page: Page, da
     expect(page.locator(".mm-times")).to_contain_text("New York time")
 
 
-def test_page_fits_a_phone(page: Page, dashboard: Served) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    open_page(page, dashboard.url)
-    assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
-
-
 def test_page_asks_nothing_of_other_hosts(page: Page, dashboard: Served) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

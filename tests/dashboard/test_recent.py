@@ -93,6 +93,20 @@ def test_missing_topics_and_broker_are_told(kafka: Kafka, prefix: str) -> None:
         recent.Pulse(KafkaConfig(f"127.0.0.1:{free_port()}", prefix), [QUOTES]).ends()
 
 
+def test_what_a_transaction_gave_up_is_not_read(config: KafkaConfig) -> None:
+    producer = clients.transactional_producer(config, "writer")
+    producer.init_transactions(30)
+    for value, end in (("aborted", producer.abort_transaction), ("committed", producer.commit_transaction)):
+        producer.begin_transaction()
+        producer.produce(config.name("preds"), value, value, 0)
+        assert producer.flush(30) == 0
+        end(30)
+    reader = recent.RecentReader(config, [PREDS], 900)
+    assert read(reader, lambda got: reader.caught_up and len(got) >= 1) == ["committed"]
+    assert [m.value() for m in recent.records_since(config, PREDS, 0, 900)] == [b"committed"]
+    reader.close()
+
+
 def test_reader_has_no_group_on_the_broker(config: KafkaConfig) -> None:
     write(config, "preds", 0, "one")
     reader = recent.RecentReader(config, [PREDS], 900)

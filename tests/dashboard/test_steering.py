@@ -1,13 +1,17 @@
 """Controls edited on the page, on the real pipeline: what is sent is what the agents then do."""
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-import orjson
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from agents.dashboard.settings import DashboardSettings
+from agents.dashboard.steering import Refused, Steering
+from agents.operator import Written
 from schemas.records import Control
-from tests.dashboard.desk import SYMBOLS, Desk
+from tests.dashboard.desk import SYMBOLS, Desk, control, controls
+from tests.dashboard.loops import in_own_loop
 from tests.dashboard.pages import cell, edit, open_page
 from tests.dashboard.serving import Served, served
 from tests.integration.pipeline import wait_until
@@ -27,15 +31,6 @@ def newest(desk: Desk, symbol: str) -> dict[str, Any]:
 
 def states(desk: Desk) -> set[str]:
     return {desk.pipeline.table("orders")[symbol]["state"] for symbol in SYMBOLS}
-
-
-def controls(desk: Desk) -> dict[str, dict[str, Any]]:
-    values = {m.key().decode(): m.value() for m in desk.pipeline.messages("controls")}
-    return {key: orjson.loads(value) for key, value in values.items() if value is not None}
-
-
-def control(desk: Desk, symbol: str) -> dict[str, Any]:
-    return controls(desk)[symbol]
 
 
 def test_edited_control_changes_the_next_executions_and_says_since_when(
@@ -160,4 +155,21 @@ def test_read_only_page_offers_no_change_and_refuses_one(page: Page, desk: Desk)
         cell(page, "controls", "AAPL", "lot_shares").dblclick()
         expect(cell(page, "controls", "AAPL", "lot_shares").locator("input")).to_have_count(0)
         page.close()
+    assert controls(desk) == before
+
+
+def test_read_only_server_refuses_whatever_a_page_sends(desk: Desk) -> None:
+    before = controls(desk)
+    steering = Steering(desk.pipeline.config, DashboardSettings(read_only=True))
+    changes: list[Callable[[], Coroutine[Any, Any, Written]]] = [
+        lambda: steering.edit("AAPL", "lot_shares", 1),
+        lambda: steering.edit("*", "state", "HALTED"),
+        lambda: steering.add("NEW", 1, 1),
+        lambda: steering.remove("AAPL"),
+        steering.halt_all,
+        steering.resume_all,
+    ]
+    for change in changes:
+        with pytest.raises(Refused, match="read-only"):
+            in_own_loop(change())
     assert controls(desk) == before

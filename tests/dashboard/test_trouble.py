@@ -1,6 +1,8 @@
 """What the page says when broker, feed or an agent is away, and that it comes back by itself."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from playwright.sync_api import Page, expect
 from deploy.broker import Broker, free_port
 from tests.dashboard.desk import running_desk
 from tests.dashboard.pages import open_page, plot_data
-from tests.dashboard.serving import served
+from tests.dashboard.serving import ROOT, served
 from tests.integration.pipeline import wait_until
 
 
@@ -63,6 +65,29 @@ def test_page_tells_of_a_silent_feed_and_of_an_agent_that_is_down(page: Page, ka
         desk.pipeline.start("portfolio")
         expect(open_banners).not_to_contain_text("The portfolio agent is down", timeout=40_000)
         page.close()
+
+
+def test_health_page_of_each_instance_is_shown(page: Page, kafka, prefix: str) -> None:
+    port = free_port()
+    with running_desk(kafka.bootstrap, prefix, past_seconds=20):
+        agent = start_agent("portfolio", "9", port, kafka.bootstrap, prefix)
+        try:
+            health = f"--health=http://127.0.0.1:{port}"
+            with served(kafka.bootstrap, prefix, health, "--health=http://127.0.0.1:9") as dashboard:
+                page.goto(f"{dashboard.url}/?tab=machine")
+                row = page.locator(f".mm-machine tr[title='http://127.0.0.1:{port}']")
+                expect(row).to_contain_text("portfolio-9", timeout=60_000)
+                expect(row.locator(".mm-chip")).to_have_text("ready", timeout=60_000)
+                expect(page.locator(".mm-machine tr[title='http://127.0.0.1:9']")).to_contain_text("does not answer")
+                page.close()
+        finally:
+            agent.terminate()
+            agent.wait(30)
+
+
+def start_agent(role: str, instance: str, port: int, bootstrap: str, prefix: str) -> "subprocess.Popen[bytes]":
+    place = [f"--instance={instance}", f"--health-port={port}", f"--bootstrap={bootstrap}", f"--prefix={prefix}"]
+    return subprocess.Popen([sys.executable, "-P", "-m", "agents.cli", role, *place], cwd=ROOT)
 
 
 def test_dead_letter_shows_with_its_reason(page: Page, kafka, prefix: str) -> None:

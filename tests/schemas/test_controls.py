@@ -1,0 +1,31 @@
+"""What a control that cannot hold is refused with: the field and what it must be, as an operator would say it."""
+
+import pytest
+
+from schemas.controls import InvalidControl, make_control, parse_control
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"max_position_dollars": "plenty"}, "max_position_dollars must be a number, not a text"),
+        ({"max_position_dollars": -5}, "max_position_dollars must be a number >= 0.0"),
+        ({"lot_shares": 0}, "lot_shares must be a number > 0.0"),
+        ({"lot_shares": None}, "lot_shares must be a number, not empty"),
+        ({"max_loss_dollars": "no"}, "max_loss_dollars must be a number or empty, not a text"),
+        ({"allow_short": 3}, "allow_short must be true or false, not a whole number"),
+        ({"state": "PAUSED"}, "state: Invalid enum value 'PAUSED'"),
+        ({"lot_shares": 0.5, "size_step": 1.0}, "lot_shares must be at least one size_step"),
+    ],
+)
+def test_refusal_names_the_field_and_what_it_must_be(fields: dict[str, object], text: str) -> None:
+    with pytest.raises(InvalidControl) as refused:
+        make_control(**{"max_position_dollars": 1.0, **fields})
+    assert str(refused.value) == text
+
+
+def test_refusal_of_a_record_reads_the_same() -> None:
+    with pytest.raises(InvalidControl, match="^lot_shares must be a number, not a text$"):
+        parse_control(b"AAPL", b'{"max_position_dollars": 1, "lot_shares": "ten"}')
+    with pytest.raises(InvalidControl, match="missing required field `max_position_dollars`"):
+        parse_control(b"AAPL", b"{}")
