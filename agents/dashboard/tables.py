@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -53,6 +53,11 @@ class Table:
         else:
             self._rows[row_id] = row
         self._changed[row_id] = row
+
+    def put_all(self, rows: Mapping[str, Any]) -> None:
+        """Add or replace many rows of a table that is no log."""
+        self._rows.update(rows)
+        self._changed.update(rows)
 
     def drop(self, row_id: str) -> None:
         """Take a row away."""
