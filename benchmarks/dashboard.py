@@ -1,11 +1,14 @@
 """What the page costs: CPU of server and browser, change to screen, memory, at 15 thousand changed rows a second.
 
-    python -m benchmarks.dashboard [--seconds 60] [--pages 1] [--table ticks_bid_ask] [--chromium PATH]
+    python -m benchmarks.dashboard [--seconds 60] [--pages 1] [--table ticks_bid_ask] [--slots 20]
+        [--window 900] [--chromium PATH]
 
 Writes marks of 5,000 symbols each second and 5,000 records of the decision topics straight to a broker of its own,
 serves the page, opens it in Chromium with one table and both plots, and prints one JSON line. "change to screen" is
-from the writing of a tick to its number in a cell, Kafka and the page's own pace of four frames a second included;
-"arrival to screen" is from the frame's arrival in the browser.
+from the writing of a tick to its number in a cell, Kafka and the wait for the next of four frames a second included;
+"youngest to screen" is the same for the youngest tick of each frame, which has not waited; "arrival to screen" is from
+the frame's arrival in the browser. Memory is looked at ten times. --slots: how often a second something is written;
+--window: seconds of the past that the server keeps for the plots (900 in use), after which its memory is to stay flat.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ import math
 import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +31,7 @@ import orjson
 import psutil
 from playwright.sync_api import sync_playwright
 
+from agents.dashboard import DashboardSettings, run
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from deploy.broker import Broker, free_port
@@ -38,15 +41,16 @@ from schemas.records import Control
 from schemas.topics import TOPICS
 
 SYMBOLS = 5_000
-SLOTS = 20
 DECIDED = 1_000
 WARM_UP_SECONDS = 15
+LOOKS = 10
 STAMP = 100_000_000
 NAMES = [f"S{i:04d}" for i in range(SYMBOLS)]
 
 # bid_size of a tick is the time of its writing: what a cell shows tells how long it took.
 WATCH = """column => {
   window.latencies = [];
+  window.youngest = [];
   window.paints = [];
   const seen = new Map();
   new MutationObserver(changes => {
@@ -58,7 +62,10 @@ WATCH = """column => {
       if (!value || seen.get(row) === value) continue;
       if (seen.has(row)) {
         window.latencies.push(now - value);
-        window.paints.push(performance.now() - window.received);
+        const paint = performance.now() - window.received;
+        window.paints.push(paint);
+        if (window.age != null) window.youngest.push(window.age + paint);
+        window.age = null;
       }
       seen.set(row, value);
     }
@@ -72,15 +79,19 @@ NOTE_ARRIVAL = """
     constructor(...given) {
       super(...given);
       this.addEventListener('message', event => {
-        if (String(event.data).includes('"ticks_bid_ask"')) window.received = performance.now();
+        if (!String(event.data).includes('"ticks_bid_ask"')) return;
+        const put = JSON.parse(event.data).ticks_bid_ask.put;
+        if (!put?.length) return;
+        window.received = performance.now();
+        window.age = Date.now() % STAMP - put.reduce((newest, row) => Math.max(newest, row[4]), 0);
       });
     }
   };
-"""
+""".replace("STAMP", str(STAMP))
 
 
-def write_load(bootstrap: str, ready: Any) -> None:
-    """Write 15 thousand records a second until the process is ended."""
+def write_load(bootstrap: str, slots: int, ready: Any, written: Any) -> None:
+    """Write 15 thousand records a second until the process is ended, and count them."""
     config = KafkaConfig(bootstrap)
     topics.create(clients.admin(config), config, TOPICS.values(), 4, 1)
     producer = clients.producer(config)
@@ -91,16 +102,22 @@ def write_load(bootstrap: str, ready: Any) -> None:
     ready.set()
     began, slot = time.time(), 0
     while True:
-        time.sleep(max(0.0, began + slot / SLOTS - time.time()))
-        part = slot % SLOTS
+        time.sleep(max(0.0, began + slot / slots - time.time()))
+        part = slot % slots
         for topic, i, row in (
-            *_marks(range(part * SYMBOLS // SLOTS, (part + 1) * SYMBOLS // SLOTS)),
-            *_decisions(range(slot * DECIDED // SLOTS, (slot + 1) * DECIDED // SLOTS)),
+            *_marks(range(part, SYMBOLS, slots)),
+            *_decisions(range(slot * DECIDED // slots, (slot + 1) * DECIDED // slots)),
         ):
             name, key, partition = places[i]
             producer.produce(topic, orjson.dumps({"symbol": name, **row}), key, partition)
+            written.value += 1
         producer.poll(0)
         slot += 1
+
+
+def serve(bootstrap: str, port: int, window_seconds: float) -> None:
+    """Serve the page as `mm dashboard` does."""
+    run(KafkaConfig(bootstrap), DashboardSettings(port=port, window_seconds=window_seconds))
 
 
 def _marks(symbols: Iterable[int]) -> Iterable[tuple[str, int, dict[str, Any]]]:
@@ -148,7 +165,9 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     return total
 
 
-def measure(url: str, server: psutil.Process, chromium: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    url: str, server: psutil.Process, written: Any, chromium: str, options: argparse.Namespace
+) -> dict[str, Any]:
     """Open the pages, wait, count."""
     flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     mine = psutil.Process()
@@ -167,28 +186,33 @@ def measure(url: str, server: psutil.Process, chromium: str, options: argparse.N
         browsers = [process for process in browsers if "chrom" in process.name()]
         heap = "() => Math.round(performance.memory.usedJSHeapSize / 1e6)"
         memory, heaps = [server.memory_info().rss // 1_000_000], [pages[0].evaluate(heap)]
-        cpu, began = (cpu_seconds([server]), cpu_seconds(browsers)), time.monotonic()
-        pages[0].wait_for_timeout(1_000 * options.seconds)
+        cpu, began, rows = (cpu_seconds([server]), cpu_seconds(browsers)), time.monotonic(), written.value
+        for _ in range(LOOKS):
+            pages[0].wait_for_timeout(1_000 * options.seconds / LOOKS)
+            memory.append(server.memory_info().rss // 1_000_000)
+            heaps.append(pages[0].evaluate(heap))
         seconds = time.monotonic() - began
-        used = cpu_seconds([server]) - cpu[0], cpu_seconds(browsers) - cpu[1]
-        memory.append(server.memory_info().rss // 1_000_000)
-        heaps.append(pages[0].evaluate(heap))
-        latencies = sorted(pages[0].evaluate("() => window.latencies ?? []"))
-        paints = sorted(pages[0].evaluate("() => window.paints ?? []"))
+        used, rows = (cpu_seconds([server]) - cpu[0], cpu_seconds(browsers) - cpu[1]), written.value - rows
+        taken = {
+            name: sorted(pages[0].evaluate(f"() => window.{variable} ?? []"))
+            for name, variable in (("change", "latencies"), ("youngest", "youngest"), ("arrival", "paints"))
+        }
         browser.close()
     figures: dict[str, Any] = {
         "table": options.table,
         "pages": options.pages,
         "seconds": round(seconds),
+        "slots": options.slots,
+        "rows_per_second": round(rows / seconds),
         "server_cpu_percent": round(100 * used[0] / seconds, 1),
         "browser_cpu_percent": round(100 * used[1] / seconds, 1),
         "server_memory_mb": memory,
         "browser_heap_mb": heaps,
         "load_average": os.getloadavg()[0],
     }
-    for share in (50, 90, 99) if latencies else ():
-        figures[f"change_to_screen_ms_p{share}"] = round(latencies[len(latencies) * share // 100])
-        figures[f"arrival_to_screen_ms_p{share}"] = round(paints[len(paints) * share // 100])
+    for name, times in taken.items():
+        for share in (50, 90, 99) if times else ():
+            figures[f"{name}_to_screen_ms_p{share}"] = round(times[len(times) * share // 100])
     return figures
 
 
@@ -198,6 +222,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--pages", type=int, default=1)
     parser.add_argument("--table", default="ticks_bid_ask")
+    parser.add_argument("--slots", type=int, default=20)
+    parser.add_argument("--window", type=float, default=900.0)
     parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     options = parser.parse_args()
     if not options.chromium:
@@ -205,19 +231,19 @@ def main() -> None:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="mm-bench-") as folder, Broker(Path(folder) / "broker") as broker:
         spawn = multiprocessing.get_context("spawn")
-        ready = spawn.Event()
-        load = spawn.Process(target=write_load, args=(broker.bootstrap, ready), daemon=True)
+        ready, written = spawn.Event(), spawn.Value("q", 0, lock=False)
+        load = spawn.Process(target=write_load, args=(broker.bootstrap, options.slots, ready, written), daemon=True)
         load.start()
         ready.wait(60)
-        command = [sys.executable, "-m", "agents.cli", "dashboard", f"--port={port}", f"--bootstrap={broker.bootstrap}"]
-        server = subprocess.Popen(command)
+        server = spawn.Process(target=serve, args=(broker.bootstrap, port, options.window))
+        server.start()
         try:
             _wait_for(f"http://127.0.0.1:{port}")
             url = f"http://127.0.0.1:{port}"
-            print(json.dumps(measure(url, psutil.Process(server.pid), options.chromium, options)))
+            print(json.dumps(measure(url, psutil.Process(server.pid), written, options.chromium, options)))
         finally:
             server.terminate()
-            server.wait()
+            server.join()
             load.terminate()
             load.join()
 
