@@ -1,18 +1,23 @@
-"""The benchmark's input: one topic of quotes, written once, read by every contestant."""
+"""The benchmark's input: a topic of quotes, written once, read by every contestant."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
-from agents.feeds.generator import WalkSettings, symbol_names, walk
+import numpy as np
+
+from agents.feeds.generator import WalkSettings, symbol_names, until, walk
 from agents.feeds.publisher import QuotePublisher
+from agents.feeds.quotes import Quotes
 from agents.feeds.wire import Wire
-from agents.signals import SignalsAgent
+from agents.fleet import ROLES
 from agents.strategy.settings import NS
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
+from agents.stream.errors import StreamError
 from agents.stream.groups import delete_group
 from agents.stream.publish import Publisher
 from schemas.controls import encode_control
@@ -20,11 +25,17 @@ from schemas.records import Control
 from schemas.topics import CONTROLS, QUOTES, TOPICS
 
 START = 1_767_623_400 * NS
+_DECISION_SECONDS = 10.0
+_COORDINATOR_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is written: about so many quotes of so many symbols, at a rate of event time."""
+    """What is written: about so many quotes of so many symbols, at a rate of event time.
+
+    It begins and ends in the middle between two decision times, so that loads of any length hold about as many
+    decisions a quote.
+    """
 
     quotes: int
     symbols: int = 100
@@ -32,31 +43,83 @@ class Load:
     per_symbol_second: float = 20.0
     wire: Wire = Wire.JSON
 
+    @property
+    def seconds(self) -> float:
+        """Length in event time: whole intervals between decision times, at least one."""
+        wanted = self.quotes / (self.symbols * self.per_symbol_second)
+        return max(1, round(wanted / _DECISION_SECONDS)) * _DECISION_SECONDS
 
-def write(config: KafkaConfig, load: Load) -> int:
-    """Create all topics, write the quotes and a control for every symbol; return how many quotes there are."""
-    topics.create(clients.admin(config), config, TOPICS.values(), load.partitions, 1)
+    def chunks(self) -> Iterator[Quotes]:
+        """The quotes."""
+        begin = START + round(_DECISION_SECONDS / 2 * NS)
+        settings = WalkSettings(self.symbols, self.symbols * self.per_symbol_second)
+        return until(walk(settings, begin), begin + round(self.seconds * NS))
+
+
+@dataclass(frozen=True)
+class Written:
+    """A load that lies in a topic: its quotes, the records they take, and the last ts of each symbol."""
+
+    config: KafkaConfig
+    load: Load
+    quotes: int
+    records: int
+    last_ts: dict[str, int]
+
+    @property
+    def topic(self) -> str:
+        """The full name of the topic."""
+        return self.config.name(QUOTES.name)
+
+
+def write(config: KafkaConfig, load: Load) -> Written:
+    """Create all topics, write the quotes and a control for every symbol."""
+    admin = clients.admin(config)
+    topics.create(admin, config, TOPICS.values(), load.partitions, 1)
+    names = symbol_names(load.symbols)
     control = encode_control(Control(max_position_dollars=100_000))
-    write_confirmed(config, CONTROLS.name, [(symbol, control) for symbol in symbol_names(load.symbols)])
-    chunks = walk(WalkSettings(load.symbols, load.symbols * load.per_symbol_second), START)
+    write_confirmed(config, CONTROLS.name, [(symbol, control) for symbol in names])
+    last = np.zeros(load.symbols, np.int64)
     publisher = Publisher(config, QUOTES)
     try:
         feed = QuotePublisher(publisher, "benchmark", load.wire)
-        rows = len(first := next(chunks))
-        feed.publish(first)
-        for chunk in islice(chunks, load.quotes // rows):
+        for chunk in load.chunks():
             feed.publish(chunk)
+            last[chunk.number] = chunk.ts
         publisher.flush()
     finally:
         publisher.close()
-    return feed.quotes
+    ends = topics.ends(admin, config.name(QUOTES.name), range(load.partitions))
+    last_ts = {name: int(ts) for name, ts in zip(names, last, strict=True) if ts}
+    return Written(config, load, feed.quotes, sum(ends.values()), last_ts)
 
 
-def forget_results(config: KafkaConfig, partitions: int) -> None:
+def forget_results(written: Written) -> None:
     """Remove everything that agents have written, and their groups' offsets; the input stays."""
+    config = written.config
     admin = clients.admin(config)
     kept = (QUOTES.name, CONTROLS.name)
-    written = [topic for topic in TOPICS.values() if topic.name not in kept]
-    delete_group(config, SignalsAgent.role)
-    topics.delete(admin, [config.name(topic.name) for topic in written])
-    topics.create(admin, config, written, partitions, 1)
+    results = [topic for topic in TOPICS.values() if topic.name not in kept]
+    for role in ROLES:
+        _forget_group(config, role)
+    topics.delete(admin, [config.name(topic.name) for topic in results])
+    topics.create(admin, config, results, written.load.partitions, 1)
+
+
+def _forget_group(config: KafkaConfig, group: str) -> None:
+    deadline = time.monotonic() + _COORDINATOR_SECONDS
+    while True:
+        try:
+            return delete_group(config, group)
+        except StreamError:
+            # A broker that has just started has no coordinator of the group yet.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def forget(config: KafkaConfig) -> None:
+    """Remove every topic with this prefix."""
+    admin = clients.admin(config)
+    names = [name for name in topics.partition_counts(admin, config) if name.startswith(config.prefix)]
+    topics.delete(admin, names)

@@ -13,6 +13,7 @@ from filelock import FileLock
 from jgo.maven import MavenContext
 
 KAFKA_VERSION = "4.2.2"
+BROKER_PINS = Path(__file__).with_suffix(".txt")
 ATTEMPTS = 3
 TIMEOUT_SECONDS = 30
 
@@ -37,9 +38,9 @@ class Jar:
         return f"{self.name}-{self.version}.jar"
 
 
-def pinned_jars() -> list[Jar]:
-    """The jars of kafka_jars.txt."""
-    lines = Path(__file__).with_suffix(".txt").read_text().splitlines()
+def pinned_jars(pins: Path = BROKER_PINS) -> list[Jar]:
+    """The jars of a list of pins, by default those of the broker."""
+    lines = pins.read_text().splitlines()
     return [_parse(line) for line in lines if not line.startswith("#")]
 
 
@@ -49,10 +50,10 @@ def _parse(line: str) -> Jar:
     return Jar(group, name, version, int(size), sha256)
 
 
-def cache_folder() -> Path:
-    """Where the jars are kept for every run of this user."""
+def cache_folder(name: str = f"kafka-{KAFKA_VERSION}") -> Path:
+    """Where downloads are kept for every run of this user, by default the broker's jars."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "market-maker" / f"kafka-{KAFKA_VERSION}"
+    return base / "market-maker" / name
 
 
 def fetch(jars: Sequence[Jar], folder: Path) -> list[Path]:
@@ -83,7 +84,7 @@ def _fetch_all(jars: Sequence[Jar], folder: Path) -> None:
     for number, jar in enumerate(jars, start=1):
         _fetch_one(jar, folder)
         done += jar.size
-        _show(f"Kafka {KAFKA_VERSION}: {number} of {len(jars)} files, {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        _show(f"{folder.name}: {number} of {len(jars)} files, {done / 1e6:.1f} of {total / 1e6:.1f} MB")
     if jars and sys.stderr.isatty():
         print(file=sys.stderr)
 
@@ -111,7 +112,7 @@ def _download(jar: Jar, parts: Path) -> Path:
         except (requests.RequestException, RuntimeError) as error:
             cause = error
     raise JarError(
-        f"cannot fetch {jar.file_name} of Kafka ({type(cause).__name__}): "
+        f"cannot fetch {jar.file_name} ({type(cause).__name__}): "
         "check the network and run this again, what came is kept"
     ) from cause
 

@@ -21,6 +21,8 @@ def main() -> int:
         compile_lock("setup", "--group", "setup")
         compile_lock("core", "pyproject.toml")
         compile_lock("test", "--group", "test", "--constraint", "deploy/locks/core.txt")
+        # alone: what a peer wants need not go together with what we want
+        compile_lock("peers", "--group", "peers")
     except subprocess.CalledProcessError as error:
         return error.returncode
     return 0

@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,29 +52,35 @@ class ManySymbols(Market):
         yield from until(walk(WalkSettings(TRADING, _RATE, self.seed), begin), START_TS + round(self.seconds * NS))
 
 
-def measure(symbols: int, folder: Path) -> None:
-    """Print the figures."""
-    with Arena(folder, print) as arena:
+def measure(
+    symbols: int, folder: Path, tries: int, note: Callable[[str], None], roles: Sequence[str] = ROLES
+) -> dict[str, list[float]]:
+    """Seconds without output, by role and way of coming back; `note` gets each line as it is known."""
+    with Arena(folder, note) as arena:
         config = arena.direct("")
         topics.create(clients.admin(config), config, TOPICS.values(), PARTITIONS, 1)
-        crew = Crew({role: [f"--bootstrap={config.bootstrap}"] for role in ROLES}, folder, print)
+        crew = Crew({role: [f"--bootstrap={config.bootstrap}"] for role in ROLES}, folder, note)
         began = time.monotonic()
         market = ManySymbols(1, 3600 * _SPEED, symbols=symbols, changes=0)
         player = Player(config, market, lambda: (time.monotonic() - began) * _SPEED)
         crew.start()
         try:
             player.start()
-            _until_all_have_worked(config, symbols)
-            _report_tables(config)
-            for role in ROLES:
-                _same_name(config, crew, role)
-                _another(config, crew, role)
-            _report_tables(config)
+            _until_all_have_worked(config, symbols, note)
+            _report_tables(config, note)
+            found = {}
+            for role in roles:
+                found[f"{role}, same name"] = _same_name(config, crew, role, tries)
+                found[f"{role}, the other process takes over"] = _another(config, crew, role, tries)
+                for what in list(found)[-2:]:
+                    _tell(what, found[what], note)
+            _report_tables(config, note)
+            return found
         finally:
             crew.destroy()
 
 
-def _until_all_have_worked(config: KafkaConfig, symbols: int) -> None:
+def _until_all_have_worked(config: KafkaConfig, symbols: int, note: Callable[[str], None]) -> None:
     progress = Progress(config)
     began = time.monotonic()
     while progress.used("portfolio") < 6 * symbols:  # warming up, stale, and those that trade
@@ -82,10 +88,10 @@ def _until_all_have_worked(config: KafkaConfig, symbols: int) -> None:
         if time.monotonic() - began > _PATIENCE_SECONDS:
             raise TimeoutError(f"only {progress.used('portfolio'):,} executions were booked")
     progress.close()
-    print(f"{symbols:,} symbols are in the tables after {time.monotonic() - began:.0f} s")
+    note(f"{symbols:,} symbols are in the tables after {time.monotonic() - began:.0f} s")
 
 
-def _report_tables(config: KafkaConfig) -> None:
+def _report_tables(config: KafkaConfig, note: Callable[[str], None]) -> None:
     for role, table in (*_TABLES.items(), ("every role", "checkpoints")):
         keys: set[bytes | None] = set()
         records = 0
@@ -95,25 +101,25 @@ def _report_tables(config: KafkaConfig) -> None:
             records += 1
         seconds = time.monotonic() - began
         ratio = records / max(1, len(keys))
-        print(
+        note(
             f"{role}: {table} has {records:,} records of {len(keys):,} keys ({ratio:.1f} each), read in {seconds:.2f} s"
         )
 
 
-def _same_name(config: KafkaConfig, crew: Crew, role: str) -> None:
+def _same_name(config: KafkaConfig, crew: Crew, role: str, tries: int) -> list[float]:
     taken = []
-    for _ in range(_TRIES):
+    for _ in range(tries):
         member = _alone(crew, role)
         watch = _Checkpoints(config, role)
         crew.kill(member)
         taken.append(watch.seconds_until(1))
         time.sleep(_REST_SECONDS)
-    _tell(f"{role}, same name", taken)
+    return taken
 
 
-def _another(config: KafkaConfig, crew: Crew, role: str) -> None:
+def _another(config: KafkaConfig, crew: Crew, role: str, tries: int) -> list[float]:
     taken = []
-    for _ in range(_TRIES):
+    for _ in range(tries):
         member = _alone(crew, role)
         joined = crew.join(role, 1)
         time.sleep(3 * _REST_SECONDS)  # the two share the partitions by then
@@ -121,7 +127,7 @@ def _another(config: KafkaConfig, crew: Crew, role: str) -> None:
         crew.leave([member], politely=False)
         taken.append(watch.seconds_until(PARTITIONS))
         assert joined
-    _tell(f"{role}, the other process takes over", taken)
+    return taken
 
 
 def _alone(crew: Crew, role: str) -> Member:
@@ -130,9 +136,9 @@ def _alone(crew: Crew, role: str) -> Member:
     return crew.of(role)[0]
 
 
-def _tell(what: str, seconds: list[float]) -> None:
+def _tell(what: str, seconds: list[float], note: Callable[[str], None]) -> None:
     median, worst = statistics.median(seconds), max(seconds)
-    print(f"{what}: median {median:.2f} s, most {worst:.2f} s ({', '.join(f'{s:.2f}' for s in seconds)})")
+    note(f"{what}: median {median:.2f} s, most {worst:.2f} s ({', '.join(f'{s:.2f}' for s in seconds)})")
 
 
 class _Checkpoints:
@@ -162,4 +168,4 @@ class _Checkpoints:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="mm-takeover-", ignore_cleanup_errors=True) as place:
-        measure(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000, Path(place))
+        measure(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000, Path(place), _TRIES, print)

@@ -7,18 +7,38 @@ from typing import Annotated
 
 import typer
 
+_PARTS = "json, frames, peers, symbols, scaling, latency, kernel, start, idle, restore, memory"
+
 
 def bench(
+    only: Annotated[
+        str | None, typer.Option(metavar="PART,…", help=f"Of {_PARTS}; else all of them, which takes an hour.")
+    ] = None,
     quotes: Annotated[
-        int, typer.Option(min=10_000, help="JSON quotes in the input; frames hold four times as many.")
-    ] = (5_000_000),
+        int, typer.Option(min=1_000, help="JSON quotes in an input; frames hold four times as many.")
+    ] = 5_000_000,
     repeats: Annotated[int, typer.Option(min=1, max=20, help="Runs of each contestant, in turn.")] = 3,
-    latency_seconds: Annotated[float, typer.Option(min=0, help="Length of a latency run; 0: none.")] = 40.0,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Every single run as JSON.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of a run of latency and idle.")] = 40.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Length of the run of memory.")] = 3.0,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Every single figure as JSON.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="The tables, which are shown too.")] = None,
 ) -> None:
-    """Measure the signals agent beside bare consumption of the same quotes, on a broker of its own."""
-    from benchmarks.run import as_json, run
+    """Measure the product beside its limits and its peers, on a broker of its own."""
+    from benchmarks.report import as_json
+    from benchmarks.run import PARTS, run
 
-    rows = run(quotes, repeats, latency_seconds, typer.echo)
+    parts = list(PARTS) if only is None else only.split(",")
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise typer.BadParameter(f"no part is named {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    shown: list[str] = []
+
+    def show(text: str) -> None:
+        shown.append(text)
+        typer.echo(text)
+
+    where, tables = run(parts, quotes, repeats, seconds, minutes, lambda line: typer.echo(line, err=True), show)
     if json is not None:
-        json.write_bytes(as_json(rows))
+        json.write_bytes(as_json(where, tables))
+    if markdown is not None:
+        markdown.write_text("\n".join(shown))

@@ -1,0 +1,91 @@
+"""The parts of a run, small, on a real Kafka: their tables hold every figure they promise."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.stream.config import KafkaConfig
+from benchmarks import consumption
+from benchmarks.idle import idle
+from benchmarks.latency import Paced
+from benchmarks.memory import memory
+from benchmarks.restore import restore
+from benchmarks.run import PARTS
+from benchmarks.setting import Setting
+from tests.kafka import Kafka
+
+
+@pytest.fixture
+def setting(kafka: Kafka, prefix: str, tmp_path: Path) -> Setting:
+    class Own(Setting):
+        def config(self, name: str) -> KafkaConfig:
+            plain = super().config(name)
+            return KafkaConfig(plain.bootstrap, prefix + plain.prefix)
+
+    return Own(kafka.bootstrap, tmp_path, quotes=2_000, repeats=1, seconds=1.0, minutes=0.1, note=print)
+
+
+def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-P", "-m", "agents.cli", "bench", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_unknown_part_is_refused_with_the_names_of_all() -> None:
+    result = bench("--only", "json,speed")
+    assert result.returncode == 2
+    assert "no part is named speed" in result.stderr
+    for part in PARTS:
+        assert part in result.stderr
+
+
+def test_a_part_writes_markdown_and_json(tmp_path: Path) -> None:
+    files = tmp_path / "report.json", tmp_path / "report.md"
+    result = bench(
+        *("--only", "kernel", "--quotes", "2000", "--repeats", "2", f"--json={files[0]}", f"--markdown={files[1]}")
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads(files[0].read_text())
+    assert report["machine"]["cores"] >= 1
+    [table] = report["tables"]
+    assert [len(runs) for row in table["rows"] for runs in row["figures"].values()] == [2] * 6
+    assert "polars" in files[1].read_text()
+
+
+def test_cost_is_measured_for_each_number_of_symbols(setting: Setting) -> None:
+    [table] = consumption.symbols(setting, counts=(5, 50), rate=4.0)
+    assert [row.name.split(" ")[0] for row in table.rows] == ["5", "50"]
+
+
+def test_frames_are_measured_with_their_limits(setting: Setting) -> None:
+    [table] = consumption.frames(setting)
+    names = [row.name for row in table.rows]
+    assert any("librdkafka" in name for name in names)
+    assert "signals agent, marks each second" in names
+
+
+def test_idle_agents_are_measured_each(setting: Setting) -> None:
+    [table] = idle(setting)
+    assert [row.name for row in table.rows] == ["signals agent", "execution agent", "portfolio agent"]
+
+
+def test_latency_waits_for_every_decision_and_every_trade(setting: Setting) -> None:
+    found = Paced(setting.config("latency"), rate=500.0, symbols=5).run(seconds=3.0)
+    assert found["signal"]["how many"] >= 5 * 2
+    assert 0 < found["trade"]["how many"] <= found["signal"]["how many"]
+    assert 0 < found["signal"]["p50 ms"] <= found["signal"]["p99.9 ms"] <= found["signal"]["worst ms"]
+
+
+def test_memory_is_followed_under_a_flood_of_quotes(setting: Setting) -> None:
+    [table] = memory(setting, symbols=50)
+    [row] = table.rows
+    assert row.figures["thousand quotes/s"][0] > 0
+    assert row.figures["most"][0] >= row.figures["of the last fifth"][0] > 10
+
+
+def test_a_killed_agent_comes_back_in_both_ways(setting: Setting) -> None:
+    [table] = restore(setting, symbols=20, roles=["portfolio"])
+    assert [row.name for row in table.rows] == ["portfolio, same name", "portfolio, the other process takes over"]
+    assert all(len(row.figures["s"]) == setting.repeats for row in table.rows)
