@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agents.feeds.wire import Wire
@@ -19,17 +19,17 @@ QUIX_SHARE, FAUST_SHARE = 10, 50
 """The slow ones read a fraction of the quotes, so that their runs take minutes, not hours."""
 
 
-def json(setting: Setting) -> list[Table]:
+def json(setting: Setting) -> Iterator[Table]:
     """JSON quotes: limits, and the signals agent without and with marks."""
-    return [_against_limits(setting, Load(setting.quotes))]
+    yield _against_limits(setting, Load(setting.quotes))
 
 
-def frames(setting: Setting) -> list[Table]:
+def frames(setting: Setting) -> Iterator[Table]:
     """Arrow frames of 250 quotes: the same."""
-    return [_against_limits(setting, Load(FRAMES_FOR_ONE_JSON * setting.quotes, wire=Wire.FRAMES))]
+    yield _against_limits(setting, Load(FRAMES_FOR_ONE_JSON * setting.quotes, wire=Wire.FRAMES))
 
 
-def peers(setting: Setting) -> list[Table]:
+def peers(setting: Setting) -> Iterator[Table]:
     """JSON quotes: what a user would pick instead, with every signal compared."""
     left_out: list[str] = []
     auditor = Auditor()
@@ -40,20 +40,19 @@ def peers(setting: Setting) -> list[Table]:
         slow.insert(0, (QUIX_SHARE, contestants.quix_streams(peers_environment.python(), auditor)))
     except peers_environment.NoPackages as reason:
         left_out.append(f"Quix Streams is left out: {reason}")
-    tables = [_compare(setting, Load(setting.quotes), fast, "JSON quotes to signals", left_out)]
+    yield _compare(setting, Load(setting.quotes), fast, "JSON quotes to signals", left_out)
     for share, peer in slow:
         title = "JSON quotes to signals, fewer quotes for a slower peer"
-        tables.append(_compare(setting, Load(max(1, setting.quotes // share)), [agent, peer], title, []))
-    return tables
+        yield _compare(setting, Load(max(1, setting.quotes // share)), [agent, peer], title, [])
 
 
-def scaling(setting: Setting) -> list[Table]:
+def scaling(setting: Setting) -> Iterator[Table]:
     """JSON quotes: one signals process against two that share the partitions."""
     both = [signals_agent(f"{n} process{'es' * (n > 1)}", "marks=off", instances=n) for n in (1, 2)]
-    return [_compare(setting, Load(2 * setting.quotes), both, "Processes of the signals agent", [])]
+    yield _compare(setting, Load(2 * setting.quotes), both, "Processes of the signals agent", [])
 
 
-def symbols(setting: Setting, counts: Sequence[int] = (10, 100, 1_000, 10_000), rate: float = 100.0) -> list[Table]:
+def symbols(setting: Setting, counts: Sequence[int] = (10, 100, 1_000, 10_000), rate: float = 100.0) -> Iterator[Table]:
     """Cost against the number of symbols, each with so many quotes a second of event time."""
     agent = signals_agent("", "marks=off")
     loads = [setting.write("symbols", Load(setting.quotes, count, per_symbol_second=rate)) for count in counts]
@@ -68,7 +67,7 @@ def symbols(setting: Setting, counts: Sequence[int] = (10, 100, 1_000, 10_000), 
     ]
     for load in loads:
         forget(load.config)
-    return [Table("Cost against the number of symbols", conditions, rows)]
+    yield Table("Cost against the number of symbols", conditions, rows)
 
 
 def _against_limits(setting: Setting, load: Load) -> Table:

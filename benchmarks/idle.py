@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from agents.fleet import ROLES
@@ -15,7 +16,7 @@ from schemas.topics import TOPICS
 _SETTLE_SECONDS = 3.0
 
 
-def idle(setting: Setting) -> list[Table]:
+def idle(setting: Setting) -> Iterator[Table]:
     """All three at once, partitions assigned, empty topics."""
     config = setting.config("idle")
     topics.create(clients.admin(config), config, TOPICS.values(), 4, 1)
@@ -34,4 +35,4 @@ def idle(setting: Setting) -> list[Table]:
             row(f"{agent.role} agent", [{"% of a core": 100 * cpu / seconds, "MB": process.resident_bytes() / 2**20}])
             for agent, process, cpu in zip(agents, processes, used, strict=True)
         ]
-    return [Table("Agents without work", conditions, rows)]
+    yield Table("Agents without work", conditions, rows)

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ _PROGRAM = Path(__file__).parent / "peers" / "polars_program.py"
 _BATCH = 50_000
 
 
-def kernel(setting: Setting) -> list[Table]:
+def kernel(setting: Setting) -> Iterator[Table]:
     """Quotes of 100 symbols in the order of their times."""
     load = Load(setting.quotes)
     quotes = concatenate(list(load.chunks()))
@@ -53,7 +54,7 @@ def kernel(setting: Setting) -> list[Table]:
     rows = [row("our kernel: mean, deviation, marks off, decisions each 10 s (one thread)", ours)]
     if theirs:
         rows.append(row("polars ewm_mean_by over symbols: the mean alone (all cores)", theirs))
-    return [Table("The kernel in memory", conditions, rows, remarks)]
+    yield Table("The kernel in memory", conditions, rows, remarks)
 
 
 def _polars(remarks: list[str]) -> str | None:

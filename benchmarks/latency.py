@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import numpy as np
@@ -31,7 +32,7 @@ _SETTINGS = ("decision_seconds=1", "warmup_seconds=2", "band_sd=0.5")
 _QUOTE = b'{"symbol":"%s","ts":%d,"bid":%.2f,"bid_size":100,"ask":%.2f,"ask_size":100}'
 
 
-def latency(setting: Setting) -> list[Table]:
+def latency(setting: Setting) -> Iterator[Table]:
     """20 thousand JSON quotes a second, a decision of each symbol each second, commits as they come."""
     runs = [Paced(setting.config("latency")).run(setting.seconds) for _ in range(setting.repeats)]
     conditions = setting.conditions(
@@ -41,7 +42,7 @@ def latency(setting: Setting) -> list[Table]:
         f"{setting.repeats} runs, all on this machine",
     )
     rows = [row(f"quote produced to {name} readable", [run[name] for run in runs]) for name in ("signal", "trade")]
-    return [Table("Latency through the agents", conditions, rows)]
+    yield Table("Latency through the agents", conditions, rows)
 
 
 _Decision = tuple[str, int]

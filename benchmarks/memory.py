@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 from agents.feeds.generator import symbol_names
@@ -25,7 +26,7 @@ _LOOK_SECONDS = 1.0
 _CONTROLS_AT_ONCE = 1_000
 
 
-def memory(setting: Setting, symbols: int = SYMBOLS) -> list[Table]:
+def memory(setting: Setting, symbols: int = SYMBOLS) -> Iterator[Table]:
     """A feed as fast as it can beside the agent, every default setting, marks each second of event time too."""
     config = setting.config("memory")
     # Hours of quotes need not stay on the disk, and of the results nothing that nobody reads.
@@ -67,4 +68,4 @@ def memory(setting: Setting, symbols: int = SYMBOLS) -> list[Table]:
         "thousand quotes/s": quotes / seconds / 1e3,
         "CPU s per million": cpu / quotes * 1e6,
     }
-    return [Table("Memory at full load", conditions, [row("signals agent", [figures])])]
+    yield Table("Memory at full load", conditions, [row("signals agent", [figures])])

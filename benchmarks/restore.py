@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from agents.chaos import takeover
 from agents.fleet import ROLES
@@ -12,7 +12,7 @@ from benchmarks.setting import Setting
 SYMBOLS = 10_000
 
 
-def restore(setting: Setting, symbols: int = SYMBOLS, roles: Sequence[str] = ROLES) -> list[Table]:
+def restore(setting: Setting, symbols: int = SYMBOLS, roles: Sequence[str] = ROLES) -> Iterator[Table]:
     """Each role: started again under its name, and taken over by another process that runs beside it."""
     conditions = setting.conditions(
         f"{symbols:,} symbols in each role's table, of which {takeover.TRADING} still trade",
@@ -22,4 +22,4 @@ def restore(setting: Setting, symbols: int = SYMBOLS, roles: Sequence[str] = ROL
     folder = setting.folder / "takeover"
     folder.mkdir()
     found = takeover.measure(symbols, folder, setting.repeats, setting.note, roles)
-    return [Table("From kill -9 to committed output", conditions, [Row(n, {"s": s}) for n, s in found.items()])]
+    yield Table("From kill -9 to committed output", conditions, [Row(n, {"s": s}) for n, s in found.items()])

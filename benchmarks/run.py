@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from benchmarks import consumption
 from benchmarks.idle import idle
@@ -14,11 +13,11 @@ from benchmarks.latency import latency
 from benchmarks.memory import memory
 from benchmarks.report import Table
 from benchmarks.restore import restore
-from benchmarks.setting import Setting, machine
+from benchmarks.setting import Setting
 from benchmarks.start import start
 from deploy.broker import Broker
 
-PARTS: Mapping[str, Callable[[Setting], list[Table]]] = {
+PARTS: Mapping[str, Callable[[Setting], Iterator[Table]]] = {
     "json": consumption.json,
     "frames": consumption.frames,
     "peers": consumption.peers,
@@ -35,27 +34,13 @@ PARTS: Mapping[str, Callable[[Setting], list[Table]]] = {
 
 
 def run(
-    parts: Iterable[str],
-    quotes: int,
-    repeats: int,
-    seconds: float,
-    minutes: float,
-    note: Callable[[str], None],
-    show: Callable[[str], None],
-) -> tuple[dict[str, Any], list[Table]]:
-    """Measure the named parts; where, and the tables. `note` gets progress, `show` each table as it is done."""
-    where = machine()
-    show(", ".join(f"{name} {value}" for name, value in where.items()) + "\n")
-    tables: list[Table] = []
+    parts: Iterable[str], quotes: int, repeats: int, seconds: float, minutes: float, note: Callable[[str], None]
+) -> Iterator[Table]:
+    """Measure the named parts; each table as it is done. `note` gets progress."""
     for part in parts:
         # A broker of its own for each part: none is measured over what another has left.
         with (
             tempfile.TemporaryDirectory(prefix="mm-bench-", ignore_cleanup_errors=True) as folder,
             Broker(Path(folder) / "broker") as broker,
         ):
-            setting = Setting(broker.bootstrap, Path(folder), quotes, repeats, seconds, minutes, note)
-            found = PARTS[part](setting)
-        for table in found:
-            show(table.markdown())
-        tables += found
-    return where, tables
+            yield from PARTS[part](Setting(broker.bootstrap, Path(folder), quotes, repeats, seconds, minutes, note))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 from agents import kernels
 from agents.fleet import ROLES
@@ -19,7 +20,7 @@ from schemas.topics import TOPICS
 _IMPORTS = "import agents.cli, agents.kernels, agents.process, agents.stream.waiting, agents.{role}"
 
 
-def start(setting: Setting) -> list[Table]:
+def start(setting: Setting) -> Iterator[Table]:
     """Each role on empty topics, kernels compiled before."""
     if not kernels.are_compiled():
         kernels.compile_all()
@@ -29,7 +30,7 @@ def start(setting: Setting) -> list[Table]:
         _once(config, role)  # a new broker has its own topics to make first
     conditions = setting.conditions("empty topics, 4 partitions", "kernels compiled ahead", f"{setting.repeats} starts")
     rows = [row(f"{role} agent", [_once(config, role) for _ in range(setting.repeats)]) for role in ROLES]
-    return [Table("From start to ready", conditions, rows)]
+    yield Table("From start to ready", conditions, rows)
 
 
 def _once(config: KafkaConfig, role: str) -> dict[str, float]:

@@ -26,19 +26,22 @@ def bench(
     """Measure the product beside its limits and its peers, on a broker of its own."""
     from benchmarks.report import as_json
     from benchmarks.run import PARTS, run
+    from benchmarks.setting import machine
 
     parts = list(PARTS) if only is None else only.split(",")
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise typer.BadParameter(f"no part is named {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    shown: list[str] = []
-
-    def show(text: str) -> None:
-        shown.append(text)
-        typer.echo(text)
-
-    where, tables = run(parts, quotes, repeats, seconds, minutes, lambda line: typer.echo(line, err=True), show)
-    if json is not None:
-        json.write_bytes(as_json(where, tables))
-    if markdown is not None:
-        markdown.write_text("\n".join(shown))
+    where = machine()
+    shown = [", ".join(f"{name} {value}" for name, value in where.items()) + "\n"]
+    typer.echo(shown[0])
+    tables = []
+    for table in run(parts, quotes, repeats, seconds, minutes, lambda line: typer.echo(line, err=True)):
+        tables.append(table)
+        shown.append(table.markdown())
+        typer.echo(shown[-1])
+        # After each one: a long run that is ended early has told what it knows.
+        if json is not None:
+            json.write_bytes(as_json(where, tables))
+        if markdown is not None:
+            markdown.write_text("\n".join(shown))
