@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 from agents.stream import clients, topics
 from benchmarks.processes import Agent
 from benchmarks.report import Table, row

@@ -12,7 +12,7 @@ from agents.feeds.generator import WalkSettings, symbol_names, until, walk
 from agents.feeds.publisher import QuotePublisher
 from agents.feeds.quotes import Quotes
 from agents.feeds.wire import Wire
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 from agents.strategy.settings import NS
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig

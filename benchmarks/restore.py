@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from agents.chaos import takeover
-from agents.fleet import ROLES
+from agents.processes.fleet import ROLES
 from benchmarks.report import Row, Table
 from benchmarks.setting import Setting
 

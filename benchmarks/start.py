@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from agents import kernels
-from agents.fleet import ROLES
+from agents.processes import kernels
+from agents.processes.fleet import ROLES
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from benchmarks.processes import Agent
@@ -17,7 +17,7 @@ from benchmarks.report import Table, row
 from benchmarks.setting import Setting
 from schemas.topics import TOPICS
 
-_IMPORTS = "import agents.cli, agents.kernels, agents.process, agents.stream.waiting, agents.{role}"
+_IMPORTS = "import agents.cli, agents.processes.kernels, agents.processes.agent, agents.stream.waiting, agents.{role}"
 
 
 def start(setting: Setting) -> Iterator[Table]:

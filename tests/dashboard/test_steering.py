@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from agents.controls.operator import Written
 from agents.dashboard.settings import DashboardSettings
 from agents.dashboard.steering import Refused, Steering
-from agents.operator import Written
 from schemas.records import Control
 from tests.dashboard.desk import SYMBOLS, Desk, control, controls
 from tests.dashboard.loops import in_own_loop

@@ -25,7 +25,7 @@ def test_refusal_names_the_field_and_what_it_must_be(fields: dict[str, object], 
 
 
 def test_refusal_of_a_record_reads_the_same() -> None:
-    with pytest.raises(InvalidControl, match="^lot_shares must be a number, not a text$"):
+    with pytest.raises(InvalidControl, match=r"^lot_shares must be a number, not a text$"):
         parse_control(b"AAPL", b'{"max_position_dollars": 1, "lot_shares": "ten"}')
     with pytest.raises(InvalidControl, match="missing required field `max_position_dollars`"):
         parse_control(b"AAPL", b"{}")
