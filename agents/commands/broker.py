@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from agents import configuration
-from agents.commands.options import configured
+from agents.commands.options import configured, with_settings
 from agents.configuration import Configuration
 from agents.stream.errors import BadConfiguration, StreamError, UnequalPartitions
 
@@ -112,6 +113,27 @@ def check(configuration: Configuration) -> None:
     if differing:
         raise BadConfiguration("; ".join(differing))
     typer.echo(f"{len(TOPICS)} topics with {partitions} partitions each (controls: 1) are there and fit together")
+
+
+@topics.command()
+@with_settings
+def repartition(
+    configuration: Configuration,
+    to: Annotated[str, typer.Option(metavar="PREFIX", help="Of the new topics, groups and transactional ids.")],
+    partitions: Annotated[int, typer.Option(min=1, max=1024, help="Of every new topic but controls.")],
+) -> None:
+    """Carry a desk that is at rest over to new topics with another number of partitions."""
+    from agents.repartition.run import repartition as carry_over
+    from schemas.topics import QUOTES
+
+    old = configuration.kafka()
+    moved = carry_over(old, replace(old, prefix=to), partitions, configuration.settings())
+    typer.echo(
+        f"{moved.symbols} symbols and {moved.pending} records of quotes carried from {moved.before} to "
+        f"{moved.after} partitions; go on with MM_PREFIX={to}"
+    )
+    if moved.left_behind:
+        typer.echo(f"{moved.left_behind} quotes that no agent could have used stay in {old.name(QUOTES.name)}")
 
 
 def is_broker_error(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import HeldBack, InputGap, TornState
+from agents.stream.errors import BadConfiguration, HeldBack, InputGap, TornState
 from agents.stream.read import read_until
 from schemas.records import Checkpoint
 from schemas.topics import CHECKPOINTS, Topic
@@ -22,6 +22,15 @@ log = logging.getLogger(__name__)
 _COMMITTED_SECONDS = 30.0
 _ASK_SECONDS = 5.0
 _SECOND_LOOK_SECONDS = 2.0
+CARRYING_ROLE = "repartition"
+"""Role of the checkpoints that `agents.stream.carry` writes while it carries a desk to other topics."""
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """Whether everything of the desk with the prefix `source` has been carried."""
+
+    source: str
+    complete: bool
 
 
 @dataclass
@@ -59,7 +68,10 @@ class Restorer:
         self._reader = clients.reader(config)
 
     def take(self, consumer: Consumer, partitions: Iterable[int]) -> dict[int, Stored]:
-        """Stored state of each partition, consistent to one point. Raises TornState, InputGap or HeldBack."""
+        """Stored state of each partition, consistent to one point.
+
+        Raises TornState, InputGap or HeldBack; BadConfiguration for a desk that has been carried here only in part.
+        """
         partitions = list(partitions)
         taken, torn = self._look(consumer, partitions)
         if torn:
@@ -120,15 +132,25 @@ class Restorer:
         stored = {partition: Stored() for partition in partitions}
         checkpoints = self._config.name(CHECKPOINTS.name)
         keys = {checkpoint_key(self._role, partition): partition for partition in partitions}
+        carrying = {checkpoint_key(CARRYING_ROLE, partition) for partition in partitions}
+        incomplete = None
         for message in read_until(self._reader, self._spans([checkpoints, self._table], partitions), self._beat):
             key, value = message.key(), message.value()
             if message.topic() == checkpoints:
                 if key in keys:
                     stored[keys[key]].checkpoint = msgspec.json.decode(value, type=Checkpoint) if value else None
+                elif key in carrying:
+                    carried = msgspec.convert(msgspec.json.decode(value, type=Checkpoint).progress, Carried)
+                    incomplete = None if carried.complete else carried
             elif value is None:
                 stored[message.partition()].table.pop(key, None)
             else:
                 stored[message.partition()].table[key] = value
+        if incomplete is not None:
+            raise BadConfiguration(
+                f"the desk {self._config.prefix!r} is not whole yet: run again mm topics repartition "
+                f"--prefix '{incomplete.source}' --to {self._config.prefix}"
+            )
         return stored
 
     def _spans(self, names: Iterable[str | None], partitions: list[int]) -> Mapping[tuple[str, int], tuple[int, int]]:
