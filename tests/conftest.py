@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.browser import browser, chromium, context, page, playwright
 from tests.kafka import Kafka, running_kafka, shared_kafka
+
+# One definition for all folders: a second Playwright in one process does not start.
+__all__ = ["browser", "chromium", "context", "page", "playwright"]
 
 
 @pytest.fixture(scope="session")
