@@ -42,8 +42,8 @@ def peers(setting: Setting) -> Iterator[Table]:
         left_out.append(f"Quix Streams is left out: {reason}")
     yield _compare(setting, Load(setting.quotes), fast, "JSON quotes to signals", left_out)
     for share, peer in slow:
-        title = "JSON quotes to signals, fewer quotes for a slower peer"
-        yield _compare(setting, Load(max(1, setting.quotes // share)), [agent, peer], title, [])
+        load = Load(max(1, setting.quotes // share))
+        yield _compare(setting, load, [peer], f"The same, fewer quotes: {peer.name}", [], before=agent)
 
 
 def scaling(setting: Setting) -> Iterator[Table]:

@@ -17,7 +17,7 @@ from benchmarks.report import Table, row
 from benchmarks.setting import Setting
 from schemas.topics import TOPICS
 
-_IMPORTS = "import agents.cli, agents.processes.kernels, agents.processes.agent, agents.stream.waiting, agents.{role}"
+_IMPORTS = "import agents.cli, agents.processes.agent, agents.processes.kernels, agents.stream.waiting, agents.{role}"
 
 
 def start(setting: Setting) -> Iterator[Table]:
