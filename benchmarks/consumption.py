@@ -96,8 +96,18 @@ def _java(setting: Setting, auditor: Auditor | None, left_out: list[str]) -> lis
     return [contestants.bare_java(programs), *streams]
 
 
-def _compare(setting: Setting, load: Load, runners: Sequence[Contestant], title: str, remarks: list[str]) -> Table:
+def _compare(
+    setting: Setting,
+    load: Load,
+    runners: Sequence[Contestant],
+    title: str,
+    remarks: list[str],
+    before: Contestant | None = None,
+) -> Table:
+    """The table of some contestants; `before` runs once and is not in it."""
     written = setting.write(load.wire, load)
+    if before is not None:
+        before.run(written)
     conditions = setting.conditions(
         f"{written.quotes / 1e6:.2f} million quotes of {load.symbols:,} symbols in {load.partitions} partitions",
         f"{load.per_symbol_second:.0f} quotes a symbol and second of event time",

@@ -59,6 +59,15 @@ def test_cost_is_measured_for_each_number_of_symbols(setting: Setting) -> None:
     assert [row.name.split(" ")[0] for row in table.rows] == ["5", "50"]
 
 
+def test_every_peer_has_its_place_in_a_table_or_is_said_to_be_left_out(setting: Setting) -> None:
+    setting.quotes = 50_000  # of which Faust gets a fiftieth
+    fast, quix, faust = consumption.peers(setting)
+    assert "signals agent, marks off" in [row.name for row in fast.rows]
+    if not any("left out" in remark for remark in fast.remarks):
+        assert [row.name for row in fast.rows if row.name.startswith("Kafka Streams")] != []
+    assert [row.name.split(" ")[0] for row in (*quix.rows, *faust.rows)] == ["Quix", "Faust"]
+
+
 def test_frames_are_measured_with_their_limits(setting: Setting) -> None:
     [table] = consumption.frames(setting)
     names = [row.name for row in table.rows]
