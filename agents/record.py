@@ -143,7 +143,8 @@ class Recorder:
                 order = np.argsort(columns[0], kind="stable")
                 ts, *prices = (column[order] for column in columns)
                 for date, rows in by_date(ts, self._zone):
-                    name = f"p{number}-{partition.first_offset}-{partition.next_offset}"
+                    # Ordered by name as by offset: where files meet in one ts, a backtest takes them by name.
+                    name = f"p{number:05d}-{partition.first_offset:020d}-{partition.next_offset:020d}"
                     path = file_path(self._folder, date, symbol, name)
                     write_file(_hidden(path), symbol, ts[rows], tuple(price[rows] for price in prices))
                     files.append(str(path.relative_to(self._folder)))

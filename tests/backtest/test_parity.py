@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from agents.backtest.controls import ControlLine, same_for_all
+from agents.backtest.controls import ControlLine
 from agents.backtest.variant import Options
 from agents.strategy.settings import Settings
-from schemas.records import Control, Execution, Trade
+from schemas.records import Control, Execution, StarControl, State, Trade
 from tests.backtest import market
 from tests.backtest.helpers import NS, as_bytes, plan_of, records, run_tasks, write_quotes
 from tests.integration.pipeline import Pipeline
@@ -115,9 +115,30 @@ def test_a_real_day_gives_the_same_trades(kafka: Kafka, prefix: str, tmp_path: P
     folder = Path(os.environ["MM_TEST_DATA"]) / "quotes"
     tables = [pyarrow.csv.read_csv(folder / f"{symbol}_{date}.csv.gz") for symbol in ("BAC", "IBM")]
     rows = pa.concat_tables(tables).rename_columns({"ts_ns": "ts"}).sort_by("ts").to_pylist()
-    controls = same_for_all(["BAC", "IBM"], Control(max_position_dollars=100_000))
-    controls = [line.__class__(key=line.key, version=n, control=line.control) for n, line in enumerate(controls)]
+    controls = changing(["BAC", "IBM"], rows[0]["ts"] // (86_400 * NS) * 86_400 * NS)
     settings = Settings(session="XNYS")
     agents = live(kafka, prefix, rows, controls, settings)
-    assert len(agents["trades"]) > 300
+    assert len(agents["trades"]) > 200
+    assert {"CLOSING", "SESSION_CLOSE"} <= {trade["reason"] for trade in agents["trades"]}
+    assert {0, 1, 2, 3, 5} <= {row["control_version"] for row in agents["executions"]}
     assert_equal(agents, backtest(tmp_path, rows, controls, settings))
+
+
+def changing(symbols: Sequence[str], midnight: int) -> list[ControlLine]:
+    """Controls that change within the session of a date in October (13:30 to 20:00 UTC)."""
+    first, second = symbols
+    wide = Control(max_position_dollars=100_000)
+
+    def at(hours: float) -> int:
+        return midnight + round(hours * 3600) * NS
+
+    records = [
+        (first, wide),
+        (second, wide),
+        (first, Control(max_position_dollars=20_000, lot_shares=35, effective_from=at(15))),
+        (second, Control(max_position_dollars=100_000, state=State.CLOSING, effective_from=at(16.5))),
+        ("*", StarControl(state=State.REDUCING, effective_from=at(18))),
+        (second, Control(max_position_dollars=50_000, allow_short=False, effective_from=at(17))),
+        ("*", StarControl(state=State.ACTIVE, effective_from=at(18.5))),
+    ]
+    return [ControlLine(key=key, version=version, control=control) for version, (key, control) in enumerate(records)]

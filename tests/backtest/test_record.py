@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from agents import record as module
+from agents.backtest.catalog import find_files
 from agents.backtest.controls import same_for_all
+from agents.backtest.reading import read_part
 from agents.record import Recorder, RecordSettings, record
 from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration, InputGap, InstanceTaken
@@ -51,7 +57,8 @@ def record_all(pipeline: Pipeline, folder: Path, count: int) -> Recorder:
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
-    rows = [row for path in folder.rglob("*.parquet") for row in pq.ParquetFile(path).read().to_pylist()]
+    """All rows by symbol and time; ties in the order of the files' names, which is that of a backtest."""
+    rows = [row for path in sorted(folder.rglob("*.parquet")) for row in pq.ParquetFile(path).read().to_pylist()]
     return sorted(rows, key=lambda row: (row["symbol"], row["ts"]))
 
 
@@ -113,6 +120,18 @@ def test_a_backtest_of_what_was_recorded_trades_as_one_of_the_source(pipeline: P
     assert as_bytes(trades[0]) == as_bytes(trades[1])
 
 
+def test_ties_that_lie_in_two_files_keep_their_order(pipeline: Pipeline, tmp_path: Path) -> None:
+    moment = market.THANKSGIVING_EVE
+    rows = [ROWS[0] | {"ts": moment, "bid": 1.0 + n, "ask": 2.0 + n} for n in range(12)]
+    for part in (rows[:2], rows[2:11], rows[11:]):  # from offset 0, 2 and 11: as text 11 comes before 2
+        pipeline.quotes(part)
+        record_all(pipeline, tmp_path, len(part))
+    files = find_files([str(tmp_path)])
+    assert len(files) == 3
+    bids = [bid for columns in read_part(files, {rows[0]["symbol"]: 0}) for bid in columns.bid.tolist()]
+    assert bids == [row["bid"] for row in rows]
+
+
 def test_one_process_a_folder(pipeline: Pipeline, tmp_path: Path) -> None:
     def second() -> bool:
         with pytest.raises(InstanceTaken, match="another process records"):
@@ -131,3 +150,26 @@ def test_another_topic_or_zone_is_refused(pipeline: Pipeline, tmp_path: Path) ->
     journal.write_text(journal.read_text().replace('"offset":', '"offset":9'))
     with pytest.raises(InputGap, match="made anew"):
         Recorder(pipeline.config, RecordSettings(tmp_path), Settings())
+
+
+def test_a_killed_recorder_loses_and_repeats_nothing(pipeline: Pipeline, tmp_path: Path) -> None:
+    """The real command, killed in the middle of its work three times, each time at another place."""
+    command = [sys.executable, "-m", "agents.cli", "record", "--to", str(tmp_path / "data"), "--every", "1"]
+    command += ["--bootstrap", pipeline.bootstrap, "--prefix", pipeline.prefix]
+    third = len(ROWS) // 3
+    for part in (ROWS[:third], ROWS[third : 2 * third], ROWS[2 * third :]):
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        pipeline.quotes(part[: len(part) // 2])
+        assert running.stderr is not None
+        assert "quotes in" in running.stderr.readline()
+        pipeline.quotes(part[len(part) // 2 :])
+        running.kill()
+        assert running.wait(60) == -signal.SIGKILL
+    last = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wanted = usable(ROWS)
+    while len(recorded(tmp_path / "data")) < len(wanted):
+        assert last.poll() is None
+        time.sleep(0.2)
+    last.terminate()
+    assert last.wait(60) == 0
+    assert recorded(tmp_path / "data") == wanted

@@ -14,14 +14,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from agents.backtest import task as task_module
 from agents.backtest.charts import Chosen
 from agents.backtest.collect import Outputs, collect
-from agents.backtest.controls import same_for_all
+from agents.backtest.controls import ControlLine, same_for_all
 from agents.backtest.errors import TasksFailed
 from agents.backtest.options import full_setting, parse_sweep, swept_settings
 from agents.backtest.queue import Progress
 from agents.backtest.report import Sweep, write_report
-from agents.backtest.running import run
+from agents.backtest.running import forget, run
 from agents.backtest.statistics import Drawdown, sharpe
 from agents.backtest.task import Plan, tasks_of
 from agents.strategy.settings import Settings
@@ -192,3 +193,50 @@ def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(tmp_path: Path, d
     assert running.wait(60) == 130, said
     assert re.search(r"stopped: \d of 2 tasks are done and kept; the same command goes on from there", said)
     assert subprocess.run(arguments, timeout=120, capture_output=True).returncode == 0
+
+
+def test_more_dates_go_on_where_fewer_ended(tmp_path: Path, data: Path) -> None:
+    # Of three dates the second is not the last any more, so it is done again; the first is kept.
+    first = [row for row in market.quotes() if row["ts"] < market.BLACK_FRIDAY - 3_600 * market.NS]
+    moved = [row | {"ts": row["ts"] + 7 * 86_400 * market.NS} for row in first]
+    run(planned(data, tmp_path / "work"), 1)
+    write_quotes(data, moved)
+    longer = planned(data, tmp_path / "work")
+    assert [task.done for task in tasks_of(longer)] == [True, False, False]
+    run(longer, 1)
+    alone = planned(data, tmp_path / "alone")
+    run(alone, 1)
+    assert trades_bytes(longer, tmp_path / "a.parquet") == trades_bytes(alone, tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize("changed", ["file", "control", "program"])
+def test_what_depends_on_something_that_has_changed_is_done_anew(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    run(planned(data, tmp_path / "work"), 1)
+    if changed == "file":
+        (second,) = data.glob("date=2013-11-29/symbol=AAA/*.parquet")
+        os.utime(second, ns=(1, 1))
+    elif changed == "program":
+        monkeypatch.setattr(task_module, "_code", lambda: "another version")
+    controls = [*CONTROLS, ControlLine(key="AAA", control=None, version=9)] if changed == "control" else CONTROLS
+    done = [task.done for task in tasks_of(plan_of(data, tmp_path / "work", controls))]
+    assert done == [changed == "file", False]
+
+
+def test_fresh_does_all_of_it_again(tmp_path: Path, data: Path) -> None:
+    plan = planned(data, tmp_path / "work")
+    run(plan, 1)
+    forget(plan)
+    assert not any(task.done for task in tasks_of(plan))
+
+
+def test_a_chart_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path, data: Path) -> None:
+    arguments = command(data, tmp_path / "work", "--workers", "1", "--report", str(tmp_path / "r.html"))
+    refused = subprocess.run([*arguments, "--chart", "ZZZ@2013-11-27"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "no quotes of this symbol and date" in refused.stderr
+    backwards = subprocess.run(
+        [*arguments, "--from", "2013-11-29", "--to", "2013-11-27"], capture_output=True, text=True
+    )
+    assert backwards.returncode == 2 and "--from 2013-11-29 is after --to 2013-11-27" in backwards.stderr
+    assert not (tmp_path / "work").exists()

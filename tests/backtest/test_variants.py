@@ -33,11 +33,12 @@ def trades_of(data: Path, work: Path, settings: Settings = SETTINGS, **more: Any
     return records(run_tasks(plan_of(data, work, CONTROLS, settings, **more))["trades"], Trade)
 
 
-def test_shifting_future_quotes_moves_no_past_decision(tmp_path: Path, data: Path) -> None:
+@pytest.mark.parametrize("latency", [0, 3 * NS])
+def test_shifting_future_quotes_moves_no_past_decision(tmp_path: Path, data: Path, latency: int) -> None:
     moment = market.THANKSGIVING_EVE + 7_200 * NS
     changed = [row | {"bid": row["bid"] * 2, "ask": row["ask"] * 2} if row["ts"] >= moment else row for row in ROWS]
     write_quotes(tmp_path / "changed", changed)
-    options = Options(all_executions=True)
+    options = Options(latency_ns=latency, all_executions=True)
     before, after = (
         records(
             run_tasks(plan_of(folder, tmp_path / f"work-{folder.name}", CONTROLS, SETTINGS, options=options))[
@@ -47,7 +48,8 @@ def test_shifting_future_quotes_moves_no_past_decision(tmp_path: Path, data: Pat
         )
         for folder in (data, tmp_path / "changed")
     )
-    past = [[row for row in rows if row["ts"] <= moment] for rows in (before, after)]
+    # With latency a decision's fill belongs to the past when its order has met a quote.
+    past = [[row for row in rows if row["ts"] + latency <= moment] for rows in (before, after)]
     assert len(past[0]) > 1_000
     assert as_bytes(past[0]) == as_bytes(past[1])
     assert as_bytes(before) != as_bytes(after)
