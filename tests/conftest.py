@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,12 @@ from tests.kafka import Kafka, running_kafka, shared_kafka
 
 # One definition for all folders: a second Playwright in one process does not start.
 __all__ = ["browser", "chromium", "context", "page", "playwright"]
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start: a background job of a shell ignores it, and so would its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
