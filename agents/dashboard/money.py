@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.records import Execution, Pnl, Position, Side, TickBidAsk
@@ -47,20 +48,23 @@ class Money:
             desk.mark, desk.mark_ts = pnl.mark, pnl.mark_ts
         self._changed.add(pnl.symbol)
 
-    def on_position(self, position: Position) -> None:
-        """Take up the number of trades."""
-        desk = self._desk(position.symbol)
-        if desk.trades != position.trades:
-            desk.trades = position.trades
-            self._changed.add(position.symbol)
+    def on_positions(self, positions: Iterable[Position]) -> None:
+        """Take up the numbers of trades."""
+        for position in positions:
+            desk = self._desk(position.symbol)
+            if desk.trades != position.trades:
+                desk.trades = position.trades
+                self._changed.add(position.symbol)
 
-    def on_tick(self, tick: TickBidAsk) -> None:
-        """Mark a symbol to a tick."""
-        desk = self._desks.get(tick.symbol)
-        if desk is not None and tick.ts >= desk.mark_ts:
-            desk.mark, desk.mark_ts = (tick.bid + tick.ask) * 0.5, tick.ts
-            if desk.shares:
-                self._changed.add(tick.symbol)
+    def on_ticks(self, ticks: Iterable[TickBidAsk]) -> None:
+        """Mark symbols to ticks."""
+        desks = self._desks
+        for tick in ticks:
+            desk = desks.get(tick.symbol)
+            if desk is not None and tick.ts >= desk.mark_ts:
+                desk.mark, desk.mark_ts = (tick.bid + tick.ask) * 0.5, tick.ts
+                if desk.shares:
+                    self._changed.add(tick.symbol)
 
     def take_changes(self) -> list[tuple[str, tuple[object, ...]]]:
         """Rows that have changed since the last call."""

@@ -224,12 +224,19 @@ def test_record_that_cannot_be_read_is_told_and_the_rest_goes_on(board: Board) -
     assert any("could not be read" in banner["text"] for banner in board.machine.state()["banners"])
 
 
-@pytest.mark.parametrize("wrong", [{"symbol": 5}, None])
+@pytest.mark.parametrize("wrong", [{"symbol": 5}, 7])
 def test_records_beside_one_that_cannot_be_read_are_taken(board: Board, wrong: object) -> None:
     board.machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
     board.apply([Record("preds", pred(1)), Record("preds", wrong, at=7), Record("preds", pred(2))])
     assert json.loads(board.plot("AAPL", 0, 0))["all"]["predictions"]["columns"][0] == [1.0, 2.0]
     assert any("preds [0] 7" in banner["text"] for banner in board.machine.state()["banners"])
+
+
+def test_tombstone_drops_a_row_and_a_later_record_brings_it_back(board: Board) -> None:
+    board.apply([Record("pnl", pnl(1, 5.0)), Record("pnl", None)])
+    assert len(board.tables["pnl"]) == 0
+    board.apply([Record("pnl", None), Record("pnl", pnl(2, 6.0))])
+    assert board.tables["pnl"].get("AAPL").net == 6.0
 
 
 def test_dead_letter_shows_where_it_came_from_and_why(board: Board) -> None:
