@@ -9,7 +9,7 @@ from typing import Any
 from nicegui.element import Element
 from nicegui.elements import aggrid as _aggrid  # noqa: F401  registers the grid's module for our table
 
-from agents.dashboard.tables import LOG_ROWS, Layout
+from agents.dashboard.tables import Layout
 
 WEB = Path(__file__).parent / "web"
 
@@ -58,7 +58,6 @@ class LiveTable(Element, component="web/mm_table.js"):
             "name": layout.name,
             "columns": [[column.name, column.kind] for column in layout.columns],
             "log": layout.log,
-            "most": LOG_ROWS,
             "editable": list(editable),
             "choices": choices or {},
             "empty": empty,

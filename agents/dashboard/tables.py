@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -26,7 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """One table of the page: name, columns, and whether rows are kept one by one instead of the latest of a key."""
+    """One table of the page: its name and columns; log: the newest rows one by one, instead of the latest of a key."""
 
     name: str
     columns: tuple[Column, ...]
@@ -43,16 +43,19 @@ class Table:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._rows: dict[str, Any] = {}
-        self._log: deque[tuple[str, Any]] = deque(maxlen=LOG_ROWS)
+        self._log: list[tuple[int, str, Any]] = []  # by time: partitions are read one after the other
         self._changed: dict[str, Any] = {}
 
     def put(self, row_id: str, row: Any) -> None:
         """Add or replace a row; `row` is what `reader_of` its layout takes, or a tuple of the columns' values."""
-        if self.layout.log:
-            self._log.append((row_id, row))
-        else:
-            self._rows[row_id] = row
         self._changed[row_id] = row
+        if not self.layout.log:
+            self._rows[row_id] = row
+            return
+        insort(self._log, (row[0] if isinstance(row, tuple) else row.ts, row_id, row), key=_when)
+        if len(self._log) > LOG_ROWS:
+            _, oldest, _ = self._log.pop(0)
+            self._changed[oldest] = None
 
     def put_all(self, rows: Mapping[str, Any]) -> None:
         """Add or replace many rows of a table that is no log."""
@@ -70,7 +73,7 @@ class Table:
 
     def items(self) -> Iterable[tuple[str, Any]]:
         """Every row with its id, oldest first."""
-        return self._log if self.layout.log else self._rows.items()
+        return [(row_id, row) for _, row_id, row in self._log] if self.layout.log else self._rows.items()
 
     def __len__(self) -> int:
         return len(self._log) if self.layout.log else len(self._rows)
@@ -79,13 +82,15 @@ class Table:
         """Rows put and ids dropped since the last call."""
         changed, self._changed = self._changed, {}
         put = [(row_id, row) for row_id, row in changed.items() if row is not None]
-        if self.layout.log:
-            put = put[-LOG_ROWS:]
         return put, [row_id for row_id, row in changed.items() if row is None]
 
     def forget_changes(self) -> None:
         """As `take_changes`, when nobody wants to know."""
         self._changed.clear()
+
+
+def _when(entry: tuple[int, str, Any]) -> int:
+    return entry[0]
 
 
 _KINDS = {

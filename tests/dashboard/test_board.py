@@ -116,6 +116,20 @@ def test_frame_holds_only_what_changed_and_what_is_shown(board: Board) -> None:
     assert [row[:3] for row in put] == [["AAPL", "AAPL", 3 * NS]]
 
 
+def test_log_is_by_time_whatever_came_first(board: Board) -> None:
+    later = [Record("executions", execution(ts, 0), at=ts) for ts in range(LOG_ROWS, 2 * LOG_ROWS)]
+    earlier = [Record("executions", execution(ts, 0), at=ts) for ts in range(LOG_ROWS)]
+    board.apply(later[:-5])
+    board.apply(earlier)
+    board.frame({"executions"})
+    board.apply(later[-5:])
+    rows = json.loads(board.snapshot("executions"))["all"]
+    assert [row[0] for row in rows] == [f"0-{ts}" for ts in range(LOG_ROWS, 2 * LOG_ROWS)]
+    changes = json.loads(board.frame({"executions"})["executions"])
+    assert [row[0] for row in changes["put"]] == [f"0-{ts}" for ts in range(2 * LOG_ROWS - 5, 2 * LOG_ROWS)]
+    assert changes["drop"] == [f"0-{ts}" for ts in range(LOG_ROWS - 5, LOG_ROWS)]
+
+
 def test_log_keeps_its_newest_rows(board: Board) -> None:
     board.apply([Record("executions", execution(i, 0), at=i) for i in range(LOG_ROWS + 5)])
     rows = json.loads(board.snapshot("executions"))["all"]

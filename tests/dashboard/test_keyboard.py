@@ -15,8 +15,7 @@ FOCUS = """() => {
   return {
     name: a.getAttribute('aria-label') || a.innerText || '',
     place: a.closest('[data-table]') ? 'table' : a.getAttribute('role') || a.tagName.toLowerCase(),
-    seen: ring || !!field?.classList.contains('q-field--focused') ||
-      (!!cell && cell.classList.contains('ag-cell-focus')),
+    seen: ring || !!field?.classList.contains('q-field--focused') || !!cell?.classList.contains('ag-cell-focus'),
   };
 }"""
 

@@ -87,7 +87,8 @@ export function columnDefs(columns, editable, choices, log) {
     if (SIGNED.has(name) && !editable.size && !(log && name === 'shares')) def.cellClassRules = signed;
     if (kind === 'text' && WIDE[name]) Object.assign(def, { flex: WIDE[name] / 100, minWidth: WIDE[name] });
     if (editable.size) def.suppressHeaderFilterButton = true;
-    if (log && i === 0) def.sortingOrder = ['desc', 'asc', null];
+    if (log && kind === 'time') def.sortingOrder = ['desc', 'asc', null];
+    if (log && (name === 'ts' || name === 'time')) def.initialSort = 'desc'; // the newest on top, whenever it comes
     if (editable.has(name)) {
       def.editable = cell => cell.data[0] !== '*' || name === 'state';
       def.cellClass = [...(def.cellClass ?? []), 'mm-edit'];

@@ -25,7 +25,7 @@ const theme = AgGrid.themeQuartz.withPart(AgGrid.colorSchemeVariable).withParams
 
 export default {
   template: '<div class="mm-grid"></div>',
-  props: { name: String, columns: Array, log: Boolean, most: Number, editable: Array, choices: Object, empty: String },
+  props: { name: String, columns: Array, log: Boolean, editable: Array, choices: Object, empty: String },
   mounted() {
     const editable = new Set(this.editable ?? []);
     this.api = AgGrid.createGrid(this.$el, {
@@ -66,7 +66,7 @@ export default {
       if (!message) return;
       if (message.all) {
         this.ids = new Set(message.all.map(row => row[0]));
-        this.api.setGridOption('rowData', this.log ? message.all.reverse() : message.all);
+        this.api.setGridOption('rowData', message.all);
         return;
       }
       if (!this.ids) return;
@@ -74,16 +74,7 @@ export default {
       for (const row of message.put ?? []) (this.ids.has(row[0]) ? update : add).push(row);
       for (const row of add) this.ids.add(row[0]);
       for (const id of message.drop ?? []) if (this.ids.delete(id)) remove.push([id]);
-      if (this.log) {
-        const over = this.ids.size - this.most;
-        for (const id of this.ids) {
-          if (remove.length >= over) break;
-          this.ids.delete(id);
-          remove.push([id]);
-        }
-        add.reverse();
-      }
-      this.api.applyTransactionAsync({ add, update, remove, addIndex: this.log ? 0 : undefined });
+      this.api.applyTransactionAsync({ add, update, remove });
     },
     edited({ data, colDef, oldValue, newValue, source }) {
       if (source === 'rollback') return;
