@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 
 from agents.dashboard.machine import Health
+from agents.dashboard.watching import watching
 
 _SECONDS = 1.5
 _FIGURES = {
@@ -26,7 +27,10 @@ def ask(url: str, name: str | None = None) -> Health:
     except OSError as error:
         return Health(url, False, f"does not answer ({getattr(error, 'reason', error)})", agent=name)
     figures, agent = parse(metrics)
-    return Health(url, ready, text.strip(), figures, agent or name)
+    seen = watching(metrics)
+    if seen is not None:
+        figures, agent = {"lag": seen["lag"]}, name or "surveillance"
+    return Health(url, ready, text.strip(), figures, agent or name, seen)
 
 
 def parse(metrics: str) -> tuple[dict[str, float], str | None]:

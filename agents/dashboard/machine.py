@@ -33,13 +33,17 @@ class _Message(Protocol):
 
 @dataclass(frozen=True)
 class Health:
-    """What one agent's health page said: ready, its text, and figures of its metrics by name."""
+    """What one agent's health page said: ready, its text, and figures of its metrics by name.
+
+    watching: of surveillance alone, what it sees of the desk.
+    """
 
     url: str
     ready: bool
     text: str
     figures: Mapping[str, float] = field(default_factory=dict)
     agent: str | None = None
+    watching: Mapping[str, Any] | None = None
 
 
 @dataclass

@@ -13,6 +13,7 @@ from tests.dashboard.desk import running_desk
 from tests.dashboard.pages import open_page, plot_data
 from tests.dashboard.serving import ROOT, served
 from tests.integration.pipeline import wait_until
+from tests.surveillance import worker as watched
 
 
 @pytest.fixture
@@ -83,6 +84,27 @@ def test_health_page_of_each_instance_is_shown(page: Page, kafka, prefix: str) -
         finally:
             agent.terminate()
             agent.wait(30)
+
+
+def test_what_surveillance_sees_of_the_desk_is_shown(page: Page, kafka, prefix: str, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[trade_count]\nabove = 1\nminutes = 15\n")
+    with (
+        running_desk(kafka.bootstrap, prefix, past_seconds=120) as desk,
+        watched.Worker(watched.Desk(kafka.bootstrap, prefix), tmp_path, rules=rules) as surveillance,
+        served(kafka.bootstrap, prefix, f"--health={surveillance.url()}") as dashboard,
+    ):
+        page.goto(f"{dashboard.url}/?tab=machine")
+        card = page.locator(".mm-machine [data-role=surveillance]")
+        expect(card).to_contain_text("trade_count", timeout=60_000)
+        expect(card.locator(".mm-chip")).to_contain_text("raised")
+        wait_until(lambda: bool(desk.pipeline.trades()), "a trade")
+        turnover = card.get_by_role("row").filter(has=page.get_by_role("cell", name="turnover", exact=True))
+        expect(turnover.locator(".mm-number")).not_to_have_text("0.00", timeout=60_000)
+        row = page.locator(f".mm-machine tr[title='{surveillance.url()}']")
+        expect(row).to_contain_text("surveillance")
+        expect(row.locator(".mm-chip")).to_have_text("ready")
+        page.close()
 
 
 def start_agent(role: str, instance: str, port: int, bootstrap: str, prefix: str) -> "subprocess.Popen[bytes]":

@@ -22,6 +22,16 @@ export default {
           <tr v-for="page in machine.health" :key="page.url" :title="page.url"><td>{{ page.agent || page.url }}</td>
             <td><span class="mm-chip" :class="page.ready ? 'mm-tone-up' : 'mm-tone-down'">{{ page.ready ? 'ready' : page.text }}</span></td>
             <td>{{ whole(page.figures.lag) }}</td><td>{{ seconds(page.figures.decision_age) }}</td></tr></table></article>
+      <article v-for="page in watchers" :key="'watching ' + page.url" data-role="surveillance">
+        <h3>{{ page.agent }} <span class="mm-chip" :class="raised(page) ? 'mm-tone-down' : 'mm-tone-up'">
+          {{ raised(page) ? whole(raised(page)) + ' raised' : 'no alert' }}</span></h3>
+        <table v-if="page.watching.open.length"><caption>alerts that are raised</caption>
+          <tr v-for="one in page.watching.open" :key="one.rule + one.severity"><td>{{ one.rule }} <small>{{ one.severity }}</small></td>
+            <td class="mm-number">{{ whole(one.count) }}</td></tr></table>
+        <table v-if="page.watching.window.trades != null"><caption>newest five minutes</caption>
+          <tr v-for="[name, text] in windowOf(page)" :key="name"><td>{{ name }}</td><td class="mm-number">{{ text }}</td></tr></table>
+        <p class="mm-note" v-else>Its tables are being recovered.</p>
+      </article>
       <article><h3>decisions</h3>
         <dl><dt>decided within, median</dt><dd>{{ seconds(machine.decision_age) }}</dd>
           <dt>slowest 1 % from</dt><dd>{{ seconds(machine.decision_age_p99) }}</dd>
@@ -35,8 +45,23 @@ export default {
   unmounted() {
     this.stop();
   },
+  computed: {
+    watchers() {
+      return this.machine.health.filter(page => page.watching);
+    },
+  },
   methods: {
     whole: format.whole,
+    raised: page => page.watching.open.reduce((sum, one) => sum + one.count, 0),
+    windowOf({ watching: { window, refused } }) {
+      return [
+        ['decisions', format.whole(window.decisions)],
+        ['trades', format.whole(window.trades)],
+        ['turnover', format.dollars(window.turnover)],
+        ['realised', format.signedDollars(window.realised)],
+        ...Object.entries(refused).map(([reason, count]) => [`refused, ${reason}`, format.whole(count)]),
+      ];
+    },
     seconds: value => (value == null ? '–' : format.seconds(Math.max(0, value))),
     counted: agent => Object.entries(agent.counters).filter(([, count]) => count),
   },
