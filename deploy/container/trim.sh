@@ -9,7 +9,8 @@ find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
 # because a wheel has no links.
 rm -rf pyarrow/include pyarrow/src pyarrow/includes numpy/_core/include
 rm -f pyarrow/libarrow_flight.so* pyarrow/libarrow_python_flight.so* pyarrow/_flight.* \
-    pyarrow/libarrow_s3.so* pyarrow/_s3fs.* pyarrow/*parquet_encryption* pyarrow/_pyarrow_cpp_tests.*
+    pyarrow/libarrow_s3.so* pyarrow/_s3fs.* pyarrow/*parquet_encryption* pyarrow/_pyarrow_cpp_tests.* \
+    pyarrow/libarrow_substrait.so* pyarrow/_substrait.* pyarrow/*.pyx pyarrow/*.px[di]
 for full in pyarrow/libarrow_python.so.*.*.*; do
     short=${full%.*.*}
     ln -sf "$(basename "$full")" "$short"
@@ -20,7 +21,5 @@ rm -rf nicegui/elements/mermaid/dist nicegui/elements/plotly/dist nicegui/elemen
     nicegui/elements/echart/dist nicegui/elements/json_editor/dist nicegui/elements/scene/dist
 # Its package draws in notebooks, with IPython; the page takes the files beside it.
 : > uplot/__init__.py
-# The compiler's symbols are for its debugger.
-if command -v strip > /dev/null; then
-    strip --strip-unneeded llvmlite/binding/libllvmlite.so
-fi
+# Symbols are for debuggers. What wheels bring along in *.libs was put together by other tools and is left as it is.
+find . -name '*.so*' -type f -not -path './*.libs/*' -exec strip --strip-unneeded {} +

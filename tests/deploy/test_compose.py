@@ -1,9 +1,8 @@
 """The composition on a real engine: it comes up, scales, survives a kill, trades once, and goes without a trace."""
 
+import contextlib
 import json
-import os
 import secrets
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -20,9 +19,10 @@ from agents.stream.config import KafkaConfig
 from agents.stream.watch import read_whole
 from deploy.broker import free_port
 from schemas.records import Execution, Trade
+from tests.deploy.engine import Engine, NoEngine, running_engine
+from tests.deploy.images import KAFKA, PYTHON, provide
 
 ROOT = Path(__file__).parents[2]
-IMAGES = ("python:3.11-slim", "apache/kafka:4.2.2")
 ROLES = ("signals", "execution", "portfolio", "surveillance")
 PARTITIONS = 4
 BUILD_SECONDS = 900.0
@@ -62,12 +62,13 @@ class Container:
 class Composition:
     """A project of its own on free ports."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
         self.project = f"mm-test-{secrets.token_hex(3)}"
         self.kafka_port = free_port()
         self.config = KafkaConfig(f"127.0.0.1:{self.kafka_port}")
         self._environment = {
-            **os.environ,
+            **engine.environment,
             "COMPOSE_PROJECT_NAME": self.project,
             "COMPOSE_PROFILES": "",
             "MM_IMAGE": f"market-maker:{self.project}",
@@ -80,12 +81,19 @@ class Composition:
 
     def compose(self, *arguments: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Run docker compose on this project."""
-        return call("docker", "compose", *arguments, seconds=seconds, environment=self._environment, folder=ROOT)
+        return self.docker("compose", *arguments, seconds=seconds)
+
+    def docker(self, *arguments: str, seconds: float = PATIENCE_SECONDS) -> str:
+        """What a docker command prints; fails with what it says."""
+        command = ("docker", *arguments)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=self._environment, cwd=ROOT)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
+        return done.stdout
 
     def containers(self, service: str) -> list[Container]:
         """Those of a service, by their numbers."""
         ids = self.compose("ps", "--all", "--quiet", service).split()
-        found = json.loads(call("docker", "inspect", *ids)) if ids else []
+        found = json.loads(self.docker("inspect", *ids)) if ids else []
         return sorted(map(_container, found), key=lambda container: container.name)
 
     def trades(self) -> list[Trade]:
@@ -101,7 +109,7 @@ class Composition:
     def remove(self) -> None:
         """Take it down with its volumes and its image."""
         self.compose("down", "--volumes", "--timeout", "10")
-        call("docker", "rmi", "--force", self._environment["MM_IMAGE"])
+        self.docker("rmi", "--force", self._environment["MM_IMAGE"])
 
 
 def _container(found: dict) -> Container:
@@ -119,15 +127,6 @@ def _container(found: dict) -> Container:
     )
 
 
-def call(
-    *command: str, seconds: float = PATIENCE_SECONDS, environment: dict | None = None, folder: Path | None = None
-) -> str:
-    """What a command prints; fails with what it says."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, cwd=folder)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
-    return done.stdout
-
-
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -135,44 +134,28 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIEN
         time.sleep(0.5)
 
 
-def missing() -> str | None:
-    """Why no composition can be brought up here, None when it can."""
-    if shutil.which("docker") is None:
-        return "there is no docker command"
-    for command in (("docker", "info"), ("docker", "compose", "version")):
-        if not succeeds(*command):
-            return f"{' '.join(command)} fails: no engine answers, or it has no compose"
-    for image in IMAGES:
-        if not succeeds("docker", "image", "inspect", image) and not succeeds("docker", "pull", "--quiet", image):
-            return f"the image {image} is not here and cannot be had"
-    return None
-
-
-def succeeds(*command: str) -> bool:
-    try:
-        return subprocess.run(command, capture_output=True, timeout=120).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
-
-
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Composition]:
     """All of it but monitoring, on one machine."""
-    reason = missing()
-    if reason:
-        pytest.skip(reason)
-    composition = Composition()
-    try:
-        composition.compose("build", seconds=BUILD_SECONDS)
-        composition.compose("up", "--detach", "--no-build")
-        yield composition
-    except BaseException:
-        print(composition.compose("logs", "--no-color", "--tail=40"))
-        raise
-    finally:
-        composition.remove()
-        left = call("docker", "volume", "ls", "--quiet", "--filter", f"name={composition.project}")
-        assert not left, f"volumes stayed: {left}"
+    with contextlib.ExitStack() as stack:
+        try:
+            engine = stack.enter_context(running_engine())
+            for image in (PYTHON, KAFKA):
+                provide(engine, image)
+        except NoEngine as error:
+            pytest.skip(str(error))
+        composition = Composition(engine)
+        try:
+            composition.compose("build", seconds=BUILD_SECONDS)
+            composition.compose("up", "--detach", "--no-build")
+            yield composition
+        except BaseException:
+            print(composition.compose("logs", "--no-color", "--tail=40"))
+            raise
+        finally:
+            composition.remove()
+            left = composition.docker("volume", "ls", "--quiet", "--filter", f"name={composition.project}")
+            assert not left, f"volumes stayed: {left}"
 
 
 def all_healthy(composition: Composition, service: str, count: int) -> bool:
@@ -193,9 +176,9 @@ def test_every_role_comes_up_in_order_from_one_image(desk: Composition) -> None:
 
 def test_the_image_is_lean_and_its_user_can_change_nothing(desk: Composition) -> None:
     (signals,) = desk.containers("signals")
-    (image,) = json.loads(call("docker", "image", "inspect", signals.image))
+    (image,) = json.loads(desk.docker("image", "inspect", signals.image))
     assert image["Config"]["User"] == "10001:10001"
-    assert image["Size"] < 700e6
+    assert image["Size"] < 600e6
     run = ("exec", "-T", "signals", "sh", "-c")
     assert desk.compose(*run, "id -u").strip() == "10001"
     assert "read-only" in desk.compose(*run, "touch /app/x /opt/x 2>&1 | tail -1").lower()

@@ -1,0 +1,169 @@
+"""The schemas that Kubernetes and its operators publish, each from the package registry that has it, kept in the cache.
+
+Kubernetes' own come in a Python package, the definitions of KEDA and of the Prometheus operator in their Go modules,
+those of Strimzi as compiled validators in an npm package. Go also builds kubeconform, which checks the first three.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from deploy.kafka_jars import cache_folder
+
+KUBERNETES = "v1.34.0"
+KINDS = ("networkpolicy-networking-v1", "poddisruptionbudget-policy-v1", "service-v1", "statefulset-apps-v1")
+PYTHON_PACKAGE = (
+    "kubernetes-validate==1.37.0 --hash=sha256:85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9"
+)
+KUBECONFORM = "github.com/yannh/kubeconform/cmd/kubeconform@v0.6.7"
+GO_MODULES = {
+    "github.com/kedacore/keda/v2@v2.17.0": "config/crd/bases/keda.sh_*.yaml",
+    "github.com/prometheus-operator/prometheus-operator@v0.82.0": (
+        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"
+    ),
+}
+STRIMZI_PACKAGE = "@kubernetes-models/strimzi-kafka-operator@1.0.1"  # made from the definitions of Strimzi 0.49
+STRIMZI = "kafka.strimzi.io/v1"
+SECONDS = 300.0
+
+VALIDATE = """
+import { readFileSync } from "node:fs";
+const found = [];
+for (const item of JSON.parse(readFileSync(0))) {
+    const path = `./node_modules/@kubernetes-models/strimzi-kafka-operator/_schemas/KafkaStrimziIoV1${item.kind}.js`;
+    const { validate } = await import(path);
+    if (!validate(item)) found.push(`${item.kind} ${item.metadata.name}: ${JSON.stringify(validate.errors)}`);
+}
+console.log(JSON.stringify(found));
+"""
+
+
+class NoSchemas(Exception):
+    """Why schemas cannot be had."""
+
+
+def invalid(files: Iterable[Path]) -> str:
+    """What the schemas of Kubernetes, KEDA and the Prometheus operator say against manifests. Raises NoSchemas."""
+    folder = _folder()
+    _have(folder / "kubernetes", _kubernetes)
+    _have(folder / "operators", _operators)
+    _have(folder / "bin", _kubeconform)
+    core = folder / "kubernetes" / "{{.ResourceKind}}{{.KindSuffix}}.json"
+    operators = folder / "operators" / "{{.Group}}_{{.ResourceKind}}_{{.ResourceAPIVersion}}.json"
+    locations = [f"-schema-location={core}", f"-schema-location={operators}"]
+    command = [str(folder / "bin/kubeconform"), "-strict", f"-skip={_strimzi_kinds(files)}", *locations]
+    done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, timeout=SECONDS)
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def invalid_for_strimzi(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What Strimzi's schemas say against objects of its. Raises NoSchemas."""
+    folder = _folder() / "strimzi"
+    _have(folder, _strimzi)
+    (folder / "validate.mjs").write_text(VALIDATE)
+    command, given = ["node", "validate.mjs"], json.dumps(list(items))
+    done = subprocess.run(command, cwd=folder, input=given, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def _strimzi_kinds(files: Iterable[Path]) -> str:
+    items = [item for file in files for item in yaml.safe_load_all(file.read_text())]
+    return ",".join(sorted({item["kind"] for item in items if item["apiVersion"] == STRIMZI}))
+
+
+def _folder() -> Path:
+    folder = cache_folder().parent / "schemas"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _have(wanted: Path, make: Any) -> None:
+    """Make a folder whole or not at all."""
+    with FileLock(f"{wanted}.lock"):
+        if not wanted.exists():
+            parts = wanted.with_name(f"{wanted.name}.part")
+            shutil.rmtree(parts, ignore_errors=True)
+            parts.mkdir()
+            make(parts)
+            parts.rename(wanted)
+
+
+def _kubernetes(folder: Path) -> None:
+    wanted = folder / "wanted.txt"
+    wanted.write_text(PYTHON_PACKAGE)
+    _call(
+        sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "-r", str(wanted), folder=folder
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        schemas = f"kubernetes_validate/kubernetes-json-schema/{KUBERNETES}-local-strict"
+        shared = files.read(f"{schemas}/_definitions.json").decode()
+        for kind in KINDS:
+            # kubeconform follows no reference into another file.
+            own = files.read(f"{schemas}/{kind}.json").decode().replace('"/api/_definitions.json#', '"#')
+            (folder / f"{kind}.json").write_text(json.dumps({**json.loads(shared), **json.loads(own)}))
+    wheel.unlink()
+
+
+def _kubeconform(folder: Path) -> None:
+    _call("go", "install", KUBECONFORM, folder=folder, GOBIN=str(folder), GOFLAGS="-mod=mod")
+
+
+def _operators(folder: Path) -> None:
+    (folder / "go.mod").write_text("module schemas\n")
+    for module, pattern in GO_MODULES.items():
+        source = Path(json.loads(_call("go", "mod", "download", "-json", module, folder=folder))["Dir"])
+        for file in source.glob(pattern):
+            definition = yaml.safe_load(file.read_text())["spec"]
+            for version in definition["versions"]:
+                name = f"{definition['group']}_{definition['names']['kind'].lower()}_{version['name']}.json"
+                (folder / name).write_text(json.dumps(_strict(version["schema"]["openAPIV3Schema"])))
+
+
+def _strict(schema: Any) -> Any:
+    """The schema with fields refused that it does not know: the API server drops them without a word."""
+    if isinstance(schema, list):
+        return [_strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {name: _strict(part) for name, part in schema.items()}
+    is_object = isinstance(schema.get("properties"), dict) and schema.get("type") == "object"
+    if is_object and "additionalProperties" not in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        result["additionalProperties"] = False
+    return result
+
+
+def _strimzi(folder: Path) -> None:
+    _call("npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", STRIMZI_PACKAGE, folder=folder)
+
+
+def _call(*command: str, folder: Path, **environment: str) -> str:
+    if shutil.which(command[0]) is None:
+        raise NoSchemas(f"there is no {command[0]}")
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise NoSchemas(f"{' '.join(command)} takes more than {SECONDS:g} s") from None
+    if done.returncode:
+        raise NoSchemas(f"{' '.join(command)} fails: {done.stderr.strip()[-300:]}")
+    return done.stdout
