@@ -150,3 +150,33 @@ def test_quotes_of_ones_own_are_used(desk: Pipeline) -> None:
     assert counters["used"] == len(market.SYMBOLS)
     assert counters["clock"] == 2 * desk.partitions  # the second's, and the end's
     assert counters["dead_lettered"] == counters["late"] == 0
+
+
+NOTEBOOK = EXAMPLES / "profit_and_loss.ipynb"
+RUN_CELLS = """
+import json, sys
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance()
+for cell in json.load(open(sys.argv[1]))["cells"]:
+    if cell["cell_type"] == "code":
+        shell.run_cell("".join(cell["source"]), store_history=True).raise_error()
+print(shell.user_ns["check"].to_json())
+"""
+
+
+def test_the_notebook_reads_trades_and_pnl(traded: Pipeline, tmp_path: Path) -> None:
+    """Each cell in turn in one interpreter of IPython's, as Jupyter runs them."""
+    place = {"MM_BOOTSTRAP": traded.bootstrap, "MM_PREFIX": traded.prefix, "IPYTHONDIR": str(tmp_path)}
+    command = [sys.executable, "-c", RUN_CELLS, NOTEBOOK]
+    done = subprocess.run(command, env={**os.environ, **place}, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checked = json.loads(done.stdout.splitlines()[-1])
+    pnl = traded.pnl()
+    assert checked["net"] == {symbol: pytest.approx(pnl[symbol]["net"]) for symbol in checked["net"]}
+    assert checked["net"].keys() == {trade["symbol"] for trade in traded.trades()}
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells if "outputs" in cell)
