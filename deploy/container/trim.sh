@@ -10,7 +10,7 @@ find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
 rm -rf pyarrow/include pyarrow/src pyarrow/includes numpy/_core/include
 rm -f pyarrow/libarrow_flight.so* pyarrow/libarrow_python_flight.so* pyarrow/_flight.* \
     pyarrow/libarrow_s3.so* pyarrow/_s3fs.* pyarrow/*parquet_encryption* pyarrow/_pyarrow_cpp_tests.* \
-    pyarrow/libarrow_substrait.so* pyarrow/_substrait.* pyarrow/*.pyx pyarrow/*.px[di]
+    pyarrow/*.pyx pyarrow/*.px[di]
 for full in pyarrow/libarrow_python.so.*.*.*; do
     short=${full%.*.*}
     ln -sf "$(basename "$full")" "$short"

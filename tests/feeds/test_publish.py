@@ -44,8 +44,8 @@ def test_records_that_are_not_delivered_are_an_error(config: KafkaConfig, monkey
 @pytest.mark.parametrize("stopping", [False, True])
 def test_a_broker_that_is_gone_is_an_error(monkeypatch: pytest.MonkeyPatch, stopping: bool) -> None:
     monkeypatch.setattr(topics, "check", lambda *_: 1)
-    monkeypatch.setattr(publish, "_PATIENCE_SECONDS", 60.0 if stopping else 0.2)
-    publisher = Publisher(KafkaConfig("127.0.0.1:1"), QUOTES, stopping=lambda: stopping)
+    patience = 60.0 if stopping else 0.2
+    publisher = Publisher(KafkaConfig("127.0.0.1:1"), QUOTES, lambda: stopping, patience)
     publisher.send([(0, None, b"lost")])
     with pytest.raises(NoBroker, match="1 records were not delivered"):
         publisher.flush()
