@@ -1,9 +1,9 @@
 """Fixtures for every test: a real Kafka, and names of one's own on it."""
 
+import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,16 +20,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_kafka = contextlib.ExitStack()
+
+
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Kafka:
     """A Kafka with default settings, one for the whole run, all workers of pytest-xdist included."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        of_all_workers = tmp_path_factory.getbasetemp().parent
-        with shared_kafka(of_all_workers) as running:
-            yield running
-    else:
-        with running_kafka() as running:
-            yield running
+        return _kafka.enter_context(shared_kafka(tmp_path_factory.getbasetemp().parent))
+    return _kafka.enter_context(running_kafka())
+
+
+def pytest_unconfigure() -> None:
+    """End the Kafka: not with the last test of a worker, which may have to wait for longer than a test may take."""
+    _kafka.close()
 
 
 @pytest.fixture

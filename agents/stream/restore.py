@@ -20,7 +20,7 @@ from schemas.topics import CHECKPOINTS, Topic
 
 log = logging.getLogger(__name__)
 _COMMITTED_SECONDS = 30.0
-_ASK_SECONDS = 5.0
+_ASK_SECONDS = 2.0
 _SECOND_LOOK_SECONDS = 2.0
 CARRYING_ROLE = "repartition"
 """Role of the checkpoints that `agents.stream.carry` writes while it carries a desk to other topics."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -31,8 +32,13 @@ _MAX_DEAD_LETTER_BYTES = 512 << 10
 _MAX_TRANSACTION_BYTES = 32 << 20
 _IDLE_POLL_SECONDS = 0.1
 _LAG_SECONDS = 2.0
+_GRACE_SECONDS = 2.0
 LIVE_SECONDS = 10.0
 """A loop that has not turned for so long is not alive."""
+
+
+class _Stopped(Exception):
+    """The work in hand takes too long for a process that is to end; the next one does it again."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Runner:
         self._source_topic = config.name(agent.source.name)
         self._held: dict[int, _Held] = {}
         self._stop = threading.Event()
+        self._stop_asked = math.inf
         self._turned = time.monotonic()
         self._stale = False  # the state in memory is ahead of the last commit and must be taken anew
         self._failure: BaseException | None = None
@@ -83,11 +90,14 @@ class Runner:
 
     def stop(self) -> None:
         """End the loop after the work in hand; may be called from a signal handler or another thread."""
+        self._stop_asked = min(self._stop_asked, time.monotonic())
         self._stop.set()
 
     def beat(self) -> None:
-        """Note that the loop still works."""
+        """Note that the loop still works; called by what may wait for long, which ends when the process is to end."""
         self._turned = time.monotonic()
+        if self._turned - self._stop_asked > _GRACE_SECONDS:
+            raise _Stopped
 
     def follow(self, topic: Topic) -> Follower:
         """A follower of a topic of one partition, closed with the runner."""
@@ -118,6 +128,12 @@ class Runner:
 
     def run(self) -> None:
         """Work until `stop`, then commit and leave."""
+        try:
+            self._run()
+        except _Stopped:
+            log.info("%s-%s: what was in hand is left for the next process", self._agent.role, self._instance)
+
+    def _run(self) -> None:
         self._admin = clients.admin(self._config)
         chain = [self._agent.source, CHECKPOINTS, DEAD_LETTERS, *self._agent.outputs]
         if self._agent.table is not None:
@@ -299,7 +315,7 @@ class Runner:
         return call
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if not partitions:
+        if not partitions or self._stop.is_set():  # closing a consumer serves what was under way
             consumer.incremental_assign([])
             return
         self._end_transaction()
@@ -348,6 +364,7 @@ class Runner:
                 log.warning("the last transaction was not committed: %s", error)
 
     def _close(self) -> None:
+        self._stop.set()
         for follower in self._followers:
             follower.close()
         self._restorer.close()

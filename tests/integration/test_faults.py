@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -254,14 +255,12 @@ def deleted(desk: Pipeline, group: str) -> bool:
     return True
 
 
-def test_agent_waits_for_a_transaction_that_holds_its_state_back(
-    pipeline: Callable[..., Pipeline], undisturbed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextlib.contextmanager
+def held_back(desk: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """A signals agent that waits for its offsets, which a foreign transaction holds back until the block ends."""
     monkeypatch.setattr("agents.stream.restore._ASK_SECONDS", 0.5)
     waits: list[None] = []
     monkeypatch.setattr("agents.stream.restore._pause", lambda: waits.append(time.sleep(0.2)))
-    desk = pipeline()
-    fill(desk)
     foreign = clients.transactional_producer(desk.config, "foreign")
     foreign.init_transactions(30)
     foreign.begin_transaction()
@@ -269,14 +268,38 @@ def test_agent_waits_for_a_transaction_that_holds_its_state_back(
     member = clients.consumer(desk.config, group="signals", instance="foreign")
     offsets = [TopicPartition(desk.config.name(QUOTES.name), partition, 5) for partition in range(desk.partitions)]
     foreign.send_offsets_to_transaction(offsets, member.consumer_group_metadata(), 30)
-    desk.start_all()
+    agent = desk.start("signals")
     wait_until(lambda: len(waits) >= 2, "the agent to have asked for its offsets twice")
-    assert desk.running[0].runner.ready() is not None
-    foreign.abort_transaction(30)
-    member.close()
+    try:
+        yield agent
+    finally:
+        foreign.abort_transaction(30)
+        member.close()
+
+
+def test_agent_waits_for_a_transaction_that_holds_its_state_back(
+    pipeline: Callable[..., Pipeline], undisturbed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = pipeline()
+    fill(desk)
+    with held_back(desk, monkeypatch) as agent:
+        assert agent.runner.ready() is not None
+    desk.start("execution")
+    desk.start("portfolio")
     desk.wait_until_drained()
     desk.stop()
     audit(desk, undisturbed)
+
+
+def test_agent_that_waits_for_its_state_ends_when_it_is_told_to(
+    pipeline: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = pipeline()
+    fill(desk)
+    monkeypatch.setattr("agents.stream.restore._COMMITTED_SECONDS", 3600.0)
+    with held_back(desk, monkeypatch) as agent:
+        desk.stop()
+        assert agent.errors == []
 
 
 def test_lost_checkpoint_is_refused(pipeline: Callable[..., Pipeline]) -> None:
