@@ -120,7 +120,7 @@ class QueueSource:
     def _strays(self) -> list[Batch]:
         """Serve callbacks; take the messages that came the ordinary way."""
         messages: list[Message] = []
-        while (message := self._consumer.poll(0)) is not None:
+        while len(messages) < self._size.records and (message := self._consumer.poll(0)) is not None:
             messages.append(message)
         if not messages:
             return []
