@@ -21,12 +21,9 @@ def open_tab(page: Page, name: str) -> None:
 
 def cell(page: Page, table: str, row: str, column: str) -> Any:
     """One cell of a table that is shown."""
-    header = page.locator(f"[data-table='{table}'] .ag-header-cell", has_text=column)
-    col_id = next(
-        element.get_attribute("col-id")
-        for element in header.all()
-        if element.locator(".ag-header-cell-text").inner_text() == column
-    )
+    title = page.locator(".ag-header-cell-text", has_text=re.compile(f"^{re.escape(column)}$"))
+    header = page.locator(f"[data-table='{table}'] .ag-header-cell", has=title)
+    col_id = header.get_attribute("col-id")
     return page.locator(f"[data-table='{table}'] .ag-row[row-id='{row}'] .ag-cell[col-id='{col_id}']")
 
 
