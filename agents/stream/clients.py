@@ -73,6 +73,8 @@ def transactional_producer(config: KafkaConfig, transactional_id: str) -> Produc
             # Back-to-back commits meet CONCURRENT_TRANSACTIONS; with the default backoff each would wait 100 ms.
             "retry.backoff.ms": 1,
             "retry.backoff.max.ms": 10,
+            # Without it the sending thread wakes up for every few records of a burst. A commit does not wait for it.
+            "linger.ms": 1,
         },
     )
 
@@ -91,7 +93,6 @@ _PRODUCER = {
     "enable.idempotence": True,
     "acks": "all",
     "partitioner": PARTITIONER,
-    "linger.ms": 0,
     "batch.size": 1_000_000,
     "queue.buffering.max.kbytes": 262_144,
     "queue.buffering.max.messages": 1_000_000,

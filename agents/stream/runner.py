@@ -34,7 +34,7 @@ _IDLE_POLL_SECONDS = 0.1
 _LAG_SECONDS = 2.0
 _GRACE_SECONDS = 2.0
 LIVE_SECONDS = 10.0
-"""A loop that has not turned for so long is not alive."""
+"""A loop that has not turned for so long, or whose transaction takes longer, is not alive."""
 
 
 class _Stopped(Exception):
@@ -59,10 +59,10 @@ class _Held:
     """One assigned partition."""
 
     task: Task
+    out: _Outputs
     position: int
     stored: bool  # whether a checkpoint at or before the position exists
     changed: bool = False
-    dead_lettered: int = 0
 
 
 class Runner:
@@ -113,16 +113,18 @@ class Runner:
     def live(self) -> str | None:
         """What is wrong with the loop, None if it turns."""
         age = time.monotonic() - self._turned
-        return f"the loop has not turned for {age:.0f} s" if age > LIVE_SECONDS else None
+        if age > LIVE_SECONDS:
+            return f"the loop has not turned for {age:.0f} s"
+        open_for = self.seconds_in_transaction()
+        return f"one transaction has taken {open_for:.0f} s" if open_for > LIVE_SECONDS else None
 
     def ready(self) -> str | None:
         """Why the agent does no work yet, None if it does."""
         return self.live() or (None if self._held else "no partition is assigned")
 
     def seconds_in_transaction(self) -> float:
-        """How long the open transaction has been open, 0 when none is."""
-        started = self._transactions.started
-        return time.monotonic() - started if started is not None else 0.0
+        """How long the oldest transaction that is not committed has been open, 0 when there is none."""
+        return self._transactions.seconds_open()
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -176,6 +178,7 @@ class Runner:
             batches = self._poll()
             for batch in batches:
                 self._process(batch)
+            self._transactions.settle(wait=False)
             if self._transactions.started is not None and self._due(drained=not batches):
                 self._commit()
         except TransactionFailed as error:
@@ -204,7 +207,8 @@ class Runner:
             return True
         if self._transactions.bytes > _MAX_TRANSACTION_BYTES:
             return True
-        return self.seconds_in_transaction() >= self._settings.commit_seconds
+        started = self._transactions.started
+        return started is not None and time.monotonic() - started >= self._settings.commit_seconds
 
     def _process(self, batch: Batch) -> None:
         held = self._held.get(batch.partition)
@@ -213,30 +217,36 @@ class Runner:
             return
         batch = batch.since(held.position)
         self._transactions.begin()
-        held.task.process(batch, _Outputs(self, held, batch.partition))
+        held.task.process(batch, held.out)
         held.position = batch.next_offset
         held.changed = True
         self.metrics.records.inc(len(batch))
         self._newest_ms = max(self._newest_ms, int(batch.timestamps[-1]))
 
     def _commit(self) -> None:
-        """Table rows, checkpoints and offsets of everything that was processed, in the open transaction."""
-        began = time.monotonic()
+        """Begin to commit table rows, checkpoints and offsets of everything that was processed."""
+        began, newest_ms = time.monotonic(), self._newest_ms
         for partition, held in self._held.items():
             if held.changed:
                 self._store(partition, held)
-        offsets = {partition: held.position for partition, held in self._held.items() if held.stored or held.changed}
+                held.changed, held.stored = False, True
+        offsets = {partition: held.position for partition, held in self._held.items() if held.stored}
         sent = self._transactions.records
-        self._transactions.commit(self._source_topic, offsets, self._consumer)
-        for held in self._held.values():
-            held.stored = held.stored or held.changed
-            held.changed = False
-        now = time.monotonic()
-        self.metrics.commits.inc()
-        self.metrics.sent.inc(sent)
-        self.metrics.commit_seconds.observe(now - began)
-        self.metrics.last_commit.set_to_current_time()
-        self.metrics.decision_age.set(max(0.0, time.time() - self._newest_ms / 1000))
+
+        def done(ended: float) -> None:
+            at = time.time() - (time.monotonic() - ended)
+            self.metrics.commits.inc()
+            self.metrics.sent.inc(sent)
+            self.metrics.commit_seconds.observe(ended - began)
+            self.metrics.last_commit.set(at)
+            self.metrics.decision_age.set(max(0.0, at - newest_ms / 1000))
+
+        self._transactions.commit(self._source_topic, offsets, self._consumer, done)
+
+    def _commit_and_wait(self) -> None:
+        if self._transactions.started is not None:
+            self._commit()
+        self._transactions.settle()
 
     def _store(self, partition: int, held: _Held) -> None:
         if self._agent.table is not None:
@@ -294,8 +304,8 @@ class Runner:
             counters = dict(checkpoint.counters) if checkpoint else {}
             lost = counters.pop(_DEAD_LETTERED, 0)
             task.load(state.table, checkpoint.progress if checkpoint else None, counters)
-            held = _Held(task, state.offset, stored=checkpoint is not None, dead_lettered=lost)
-            self._held[partition] = held
+            out = _Outputs(self, partition, lost)
+            self._held[partition] = _Held(task, out, state.offset, stored=checkpoint is not None)
         self._source.assign([TopicPartition(self._source_topic, p, self._held[p].position) for p in stored])
         self._note_partitions()
         self.metrics.restore_seconds.set(time.monotonic() - began)
@@ -328,17 +338,17 @@ class Runner:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Somebody else may own them by now: nothing of ours may be committed any more.
-        if self._transactions.started is not None:
+        if self._transactions.uncommitted:
             self._abort(TransactionFailed("partitions were lost"))
         self._drop(partitions)
         consumer.incremental_unassign(partitions)
 
     def _end_transaction(self) -> None:
         """Commit what is open before partitions change hands, or abort it if that fails."""
-        if self._transactions.started is None or self._stale:
+        if self._stale:
             return
         try:
-            self._commit()
+            self._commit_and_wait()
         except TransactionFailed as error:
             self._abort(error)
         except ProducerLost as error:
@@ -356,9 +366,9 @@ class Runner:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        if self._transactions.started is not None and not self._stale:
+        if not self._stale:
             try:
-                self._commit()
+                self._commit_and_wait()
             except StreamError as error:
                 # Nothing is lost: the next process of this name aborts it and reads the input again.
                 log.warning("the last transaction was not committed: %s", error)
@@ -370,6 +380,7 @@ class Runner:
         self._restorer.close()
         self._source.close()
         self._consumer.close()
+        self._transactions.close()
         self._agent.close()
 
     # -- figures -------------------------------------------------------------------------------------------------
@@ -395,38 +406,43 @@ _DEAD_LETTERED = "dead_lettered"
 
 
 def _counters(held: _Held) -> dict[str, int]:
-    return {**held.task.counters(), _DEAD_LETTERED: held.dead_lettered}
+    return {**held.task.counters(), _DEAD_LETTERED: held.out.dead_lettered}
 
 
 class _Outputs:
-    """Outputs of one partition's task, into the open transaction."""
+    """Outputs of one partition's task, into the transaction that is being filled."""
 
-    def __init__(self, runner: Runner, held: _Held, partition: int) -> None:
-        self._runner = runner
-        self._held = held
+    def __init__(self, runner: Runner, partition: int, dead_lettered: int) -> None:
+        self._config = runner._config
+        self._agent = f"{runner._agent.role}-{runner._instance}"
         self._partition = partition
-        self._name = runner._config.name
         self._send = runner._transactions.send
+        self._topics: dict[str, str] = {}
+        self.dead_lettered = dead_lettered
 
     def send(self, topic: Topic, key: str, value: bytes, headers: Headers | None = None) -> None:
         """Publish one record to the partition of the same number."""
-        self._send(self._name(topic.name), self._partition, key.encode(), value, headers)
+        self._send(self._name(topic), self._partition, key.encode(), value, headers)
 
     def dead_letter(self, batch: Batch, record: int, reason: str, rows: int = 1) -> None:
         """Set one record aside that could not be used."""
-        runner = self._runner
         value = batch.value(record)
         headers = [
             ("mm_topic", batch.topic.encode()),
             ("mm_partition", str(batch.partition).encode()),
             ("mm_offset", str(batch.offset(record)).encode()),
             ("mm_reason", reason[:1000].encode()),
-            ("mm_agent", f"{runner._agent.role}-{runner._instance}".encode()),
+            ("mm_agent", self._agent.encode()),
             ("mm_time", rfc3339(time.time_ns()).encode()),
         ]
         if value is not None and len(value) > _MAX_DEAD_LETTER_BYTES:
             value = value[:_MAX_DEAD_LETTER_BYTES]
             headers.append(("mm_truncated", str(int(batch.lengths[record])).encode()))
-        key = batch.key(record)
-        self._send(self._name(DEAD_LETTERS.name), self._partition, key, value, headers)
-        self._held.dead_lettered += rows
+        self._send(self._name(DEAD_LETTERS), self._partition, batch.key(record), value, headers)
+        self.dead_lettered += rows
+
+    def _name(self, topic: Topic) -> str:
+        name = self._topics.get(topic.name)
+        if name is None:
+            name = self._topics[topic.name] = self._config.name(topic.name)
+        return name

@@ -16,8 +16,17 @@ from agents.signals import SignalsAgent, SignalsTask
 from agents.strategy.settings import Settings
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import InputGap, InstanceTaken, MissingTopics, NoBroker, TornState, UnequalPartitions
+from agents.stream.errors import (
+    InputGap,
+    InstanceTaken,
+    MissingTopics,
+    NoBroker,
+    TornState,
+    TransactionFailed,
+    UnequalPartitions,
+)
 from agents.stream.runner import Runner, RunnerSettings
+from agents.stream.transaction import Transactions
 from deploy.broker import free_port
 from schemas.records import Control
 from schemas.topics import CHECKPOINTS, QUOTES, SIGNALS, TOPICS
@@ -192,6 +201,41 @@ def test_failed_transaction_is_aborted_and_its_input_read_again(
     desk.wait_until_drained()
     assert spoiled.is_set()
     assert desk.running[0].runner.metrics.aborts._value.get() >= 1
+    audit(desk, undisturbed)
+
+
+def test_commit_that_fails_takes_along_what_was_done_beside_it(
+    pipeline: Callable[..., Pipeline], undisturbed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches are processed while a commit is under way; if it fails, they count as little as it does."""
+    desk = pipeline(runner_settings=QUICK)
+    rows = list(market.quotes())
+    fill_controls(desk)
+    desk.quotes(rows[: len(rows) // 2])
+    under_way, beside = threading.Event(), threading.Event()
+    process, commit = SignalsTask.process, Transactions._commit
+
+    def processed(this: SignalsTask, batch: Any, out: Any) -> None:
+        process(this, batch, out)
+        if under_way.is_set():
+            beside.set()
+
+    def fail_once(this: Transactions, *arguments: Any) -> float:
+        if not under_way.is_set():
+            under_way.set()
+            assert beside.wait(60), "nothing was processed beside the commit"
+            raise TransactionFailed("by the test")
+        return commit(this, *arguments)
+
+    monkeypatch.setattr(SignalsTask, "process", processed)
+    monkeypatch.setattr(Transactions, "_commit", fail_once)
+    signals = desk.start("signals")
+    wait_until(lambda: under_way.is_set() or bool(signals.errors), "a commit to be under way")
+    desk.quotes(rows[len(rows) // 2 :])
+    desk.start("execution")
+    desk.start("portfolio")
+    desk.wait_until_drained()
+    assert signals.runner.metrics.aborts._value.get() >= 1
     audit(desk, undisturbed)
 
 
