@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -33,6 +34,7 @@ LEAST_FREE_BYTES = 200 * 1024 * 1024
 STARTED = "Kafka Server started"
 START_ATTEMPTS = 3
 PORT_IN_USE = "Address already in use"
+_PORTS = range(20_000, 32_000)  # below those that Linux and macOS give to connections
 
 SINGLE_NODE = {
     "process.roles": "broker,controller",
@@ -204,11 +206,15 @@ def status(home: Path) -> Status | None:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of the loopback that was free a moment ago, and that the system gives nobody who just wants one.
+
+    A broker that is down for a while then finds its port free when it comes back.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 class _Home:

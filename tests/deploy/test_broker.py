@@ -188,3 +188,11 @@ def test_the_broker_of_a_killed_process_ends(tmp_path: Path) -> None:
         pid = int(owner.stdout.readline())
         owner.kill()
     assert is_gone(pid)
+
+
+def test_a_free_port_is_none_that_a_connection_may_be_given() -> None:
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not given.exists():
+        pytest.skip("only Linux says which ports those are")
+    first, last = map(int, given.read_text().split())
+    assert not any(first <= embedded.free_port() <= last for _ in range(100))
