@@ -155,6 +155,9 @@ def _unexpected(error: Exception) -> int:
 
     if is_broker_error(error):
         return _fail(str(error), 1)
+    if isinstance(error, ModuleNotFoundError) and os.environ.get("MM_CONTAINER"):
+        missing = (error.name or str(error)).partition(".")[0]
+        return _fail(f"the image leaves out {missing}, which this command needs: run it from a checkout, with ./mm", 1)
     if os.environ.get("MM_DEBUG"):
         log.exception("unexpected")
     else:

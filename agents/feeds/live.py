@@ -24,7 +24,7 @@ from agents.feeds.receiver import Counts, Patience, Receiver
 from agents.feeds.session import OnProgress, Session, Summary
 from agents.feeds.wire import Wire
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import BadConfiguration
+from agents.stream.errors import BadConfiguration, StreamError
 
 _SYMBOL = re.compile(r"[A-Za-z0-9.]{1,15}[-/][A-Za-z0-9.]{1,15}")
 
@@ -96,6 +96,12 @@ class LiveSummary:
     counts: Counts
 
 
+class NoQuotes(StreamError):
+    """The time is up and not one quote has come."""
+
+    exit_status = 1
+
+
 def run(
     config: KafkaConfig,
     settings: LiveSettings,
@@ -105,7 +111,8 @@ def run(
     """Send quotes as they come, a clock each second whether any come or not, and an end clock at the end.
 
     Connections that fail are tried again for ever. Raises BadConfiguration when the exchange refuses a symbol that it
-    never served (after the end clock), NoBroker, MissingTopics, StreamError.
+    never served and NoQuotes when none came in all of `seconds` (both after the end clock), NoBroker, MissingTopics,
+    StreamError.
     """
     inbox = Inbox(latest_ts(config) or 0)
     exchange = settings.exchange
@@ -121,7 +128,14 @@ def run(
         summary = session.finish(end=True)
     if receiver.failure is not None:
         raise receiver.failure
+    if settings.seconds is not None and not receiver.counts.quotes and not session.stop.is_set():
+        raise NoQuotes(f"no quote came from {settings.url or exchange.url} in {settings.seconds:g} s: {_why(receiver)}")
     return LiveSummary(summary, receiver.counts)
+
+
+def _why(receiver: Receiver) -> str:
+    counts = receiver.counts
+    return receiver.trouble or f"it sent {counts.messages} messages, of which {counts.garbage} cannot be read"
 
 
 def _forward(session: Session, inbox: Inbox, receiver: Receiver, settings: LiveSettings) -> None:

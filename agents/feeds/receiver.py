@@ -72,11 +72,13 @@ class Receiver:
     """Puts an exchange's quotes into an inbox, in a thread of its own, from `start` to `close`.
 
     failure: what ended the thread, BadConfiguration where the exchange refuses a symbol; else it only ends by `close`.
+    trouble: why there is no connection, or was none last; None where nothing ever went wrong.
     """
 
     def __init__(self, exchange: Exchange, url: str, symbols: Sequence[str], patience: Patience, inbox: Inbox) -> None:
         self.counts = Counts()
         self.failure: Exception | None = None
+        self.trouble: str | None = None
         self._exchange = exchange
         self._url = url
         self._patience = patience
@@ -198,6 +200,7 @@ class Receiver:
     def _note_failure(self, error: Exception) -> None:
         self._failures += 1
         name, why = self._exchange.name, _why(error)
+        self.trouble = why
         self._retry_after = _retry_after(error)
         if self._failures == 1:
             self._lost_at = time.monotonic()

@@ -20,7 +20,7 @@ from websockets.sync.server import ServerConnection
 
 from agents.feeds import live
 from agents.feeds.attempts import Backoff
-from agents.feeds.live import LiveSettings, LiveSummary
+from agents.feeds.live import LiveSettings, LiveSummary, NoQuotes
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration, MissingTopics
 from agents.stream.tail import last_records
@@ -262,10 +262,63 @@ def test_a_second_start_goes_on_after_the_first(config: KafkaConfig) -> None:
         assert sum(clock.end for clock in each) == 2
 
 
-def test_it_ends_after_the_seconds_given(config: KafkaConfig) -> None:
-    with exchange(sends(say.coinbase_ticker(1))) as server:
-        done = live.run(config, LiveSettings("coinbase", ["BTC-USD"], server.url, seconds=0.5))
+class HandClock:
+    """Time that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def hand_clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    """The clock by which a feed's seconds are counted."""
+    made = HandClock()
+    monkeypatch.setattr(live, "time", made)
+    return made
+
+
+def test_it_ends_after_the_seconds_given(config: KafkaConfig, hand_clock: HandClock) -> None:
+    with (
+        exchange(sends(say.coinbase_ticker(1))) as server,
+        feed(config, server, "coinbase", "BTC-USD", seconds=60.0) as running,
+    ):
+        wait_for(lambda: len(sent(config)) == 1, "a quote")
+        hand_clock.now = 60.0
+        done = running.result.result(timeout=PATIENCE_SECONDS)
     assert done.summary.ended and done.summary.quotes == 1
+
+
+@pytest.mark.parametrize(
+    ("messages", "refusals", "logged", "said"),
+    [
+        ((), 1_000, "no connection", "it answers with status 429"),
+        ((), 0, "no quote of BTC-USD", "it sent 0 messages, of which 0 cannot be read"),
+        ((say.coinbase_heartbeat(7), b"{"), 0, "left out", "it sent 2 messages, of which 1 cannot be read"),
+    ],
+    ids=["unreachable", "silent", "no quotes"],
+)
+def test_seconds_without_any_quote_are_a_failure_that_says_why(
+    config: KafkaConfig,
+    hand_clock: HandClock,
+    caplog: pytest.LogCaptureFixture,
+    messages: tuple[bytes, ...],
+    refusals: int,
+    logged: str,
+    said: str,
+) -> None:
+    with (
+        exchange(sends(*messages), refusals=refusals) as server,
+        feed(config, server, "coinbase", "BTC-USD", seconds=60.0, silent_seconds=0.3) as running,
+    ):
+        wait_for(lambda: logged in caplog.text, logged)
+        hand_clock.now = 60.0
+        with pytest.raises(NoQuotes) as failure:
+            running.result.result(timeout=PATIENCE_SECONDS)
+    assert str(failure.value) == f"no quote came from {server.url} in 60 s: {said}"
+    assert all(each[-1].end for each in clocks(config))
 
 
 def test_missing_topics_are_told_before_anything_is_asked_of_the_exchange(kafka: Kafka, prefix: str) -> None:
@@ -297,13 +350,20 @@ def test_symbols_are_published_under_one_name() -> None:
     assert LiveSettings("kraken", ["AAPLx/USD"]).names == ["AAPLx-USD"]
 
 
+def started(config: KafkaConfig, server: ExchangeServer, *options: str) -> subprocess.Popen[str]:
+    """The command, as a process of its own."""
+    command = [sys.executable, "-m", "agents.cli", "feed", "live", "--source", "coinbase", "--url", server.url]
+    place = ["--bootstrap", config.bootstrap, "--prefix", config.prefix, "BTC-USD"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MM_")}
+    return subprocess.Popen(
+        [*command, *options, *place], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
 @pytest.mark.parametrize("refusals", [0, 1_000], ids=["connected", "unreachable"])
 def test_sigterm_ends_the_command_soon_and_with_0(config: KafkaConfig, refusals: int) -> None:
     with exchange(sends(say.coinbase_ticker(1)), refusals=refusals) as server:
-        command = [sys.executable, "-m", "agents.cli", "feed", "live", "--source", "coinbase", "--url", server.url]
-        place = ["--bootstrap", config.bootstrap, "--prefix", config.prefix, "BTC-USD"]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MM_")}
-        process = subprocess.Popen([*command, *place], stdout=subprocess.PIPE, text=True, env=environment)
+        process = started(config, server)
         try:
             wait_for(lambda: all(clocks(config)), "clocks")
             if not refusals:
@@ -318,3 +378,13 @@ def test_sigterm_ends_the_command_soon_and_with_0(config: KafkaConfig, refusals:
     assert process.returncode == 0
     assert "0 reconnects, 0 stalls, 0 gaps" in output
     assert all(each[-1].end for each in clocks(config))
+
+
+def test_the_command_that_got_no_quote_ends_with_1_and_one_line(config: KafkaConfig) -> None:
+    with exchange(sends()) as server:
+        process = started(config, server, "--seconds", "1")
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, output) == (1, "")
+    assert [line for line in errors.splitlines() if line.startswith("mm: ")] == [
+        f"mm: no quote came from {server.url} in 1 s: it sent 0 messages, of which 0 cannot be read"
+    ]
