@@ -17,7 +17,7 @@ from agents.surveillance import views
 from agents.surveillance.desk import Desk
 from agents.surveillance.rows import merged
 from agents.surveillance.sources import SOURCES
-from schemas.topics import EXECUTIONS, TRADES
+from schemas.topics import EXECUTIONS, PNL, TRADES
 
 
 class Pages:
@@ -150,6 +150,8 @@ class _Metrics(Collector):
         for labels, count in counts.items():
             raised.add_metric(labels, count)
         yield raised
+        net = sum(row.net for row in desk.rows(PNL).values())
+        yield GaugeMetricFamily("mm_surveillance_net", "Net profit and loss of all symbols, dollars", value=net)
         seen = views.activity(desk.rows(TRADES), desk.rows(EXECUTIONS), desk.settings.kept_minutes)
         last = views.five_minutes(merged(seen.minutes.values()), seen.newest_minute)
         for name in ("trades", "turnover", "realised", "decisions"):

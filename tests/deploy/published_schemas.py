@@ -1,7 +1,8 @@
-"""The schemas that Kubernetes and its operators publish, each from the package registry that has it, kept in the cache.
+"""The schemas that Kubernetes, its operators and Grafana publish, each from its package registry, kept in the cache.
 
 Kubernetes' own come in a Python package, the definitions of KEDA and of the Prometheus operator in their Go modules,
 those of Strimzi as compiled validators in an npm package. Go also builds kubeconform, which checks the first three.
+Grafana's are types of TypeScript, whose compiler checks a dashboard as a literal of them.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ GO_MODULES = {
 }
 STRIMZI_PACKAGE = "@kubernetes-models/strimzi-kafka-operator@1.0.1"  # made from the definitions of Strimzi 0.49
 STRIMZI = "kafka.strimzi.io/v1"
+GRAFANA_PACKAGES = ("@grafana/schema@12.1.1", "typescript@5.9.2")  # the first of the composition's Grafana
 SECONDS = 300.0
 
 VALIDATE = """
@@ -47,6 +49,15 @@ for (const item of JSON.parse(readFileSync(0))) {
 }
 console.log(JSON.stringify(found));
 """
+
+TYPES = """
+import type { Dashboard } from "./node_modules/@grafana/schema";
+import type { FieldConfig, Options } from
+    "./node_modules/@grafana/schema/dist/types/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen";
+// As JSON has it: an enumeration's member is its text.
+type Plain<T> = T extends string ? `${T}` : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;
+"""
+STRICTLY = ("--noEmit", "--strict", "--skipLibCheck", "--moduleResolution", "bundler", "--module", "esnext")
 
 
 class NoSchemas(Exception):
@@ -77,6 +88,23 @@ def invalid_for_strimzi(items: Iterable[Mapping[str, Any]]) -> list[str]:
     assert done.returncode == 0, done.stderr
     found: list[str] = json.loads(done.stdout)
     return found
+
+
+def invalid_for_grafana(board: Mapping[str, Any]) -> list[str]:
+    """What Grafana's types say against a dashboard of time series. Raises NoSchemas."""
+    folder = _folder() / "grafana"
+    _have(folder, _grafana)
+    values = [("Dashboard", board)]
+    for panel in board["panels"]:
+        assert panel["type"] == "timeseries", panel["title"]
+        values += [("Options", panel["options"]), ("FieldConfig", panel["fieldConfig"]["defaults"]["custom"])]
+    lines = [f"export const x{i}: Plain<{kind}> = {json.dumps(value)};" for i, (kind, value) in enumerate(values)]
+    with FileLock(folder / "lock"):
+        (folder / "board.ts").write_text(TYPES + "\n".join(lines))
+        command = [str(folder / "node_modules/.bin/tsc"), *STRICTLY, "board.ts"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
+    assert not done.stderr, done.stderr
+    return done.stdout.splitlines()
 
 
 def _strimzi_kinds(files: Iterable[Path]) -> str:
@@ -147,7 +175,15 @@ def _strict(schema: Any) -> Any:
 
 
 def _strimzi(folder: Path) -> None:
-    _call("npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", STRIMZI_PACKAGE, folder=folder)
+    _npm_install(folder, STRIMZI_PACKAGE)
+
+
+def _grafana(folder: Path) -> None:
+    _npm_install(folder, *GRAFANA_PACKAGES)
+
+
+def _npm_install(folder: Path, *packages: str) -> None:
+    _call("npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *packages, folder=folder)
 
 
 def _call(*command: str, folder: Path, **environment: str) -> str:

@@ -1,6 +1,5 @@
 """The manifests: equal to what is generated, true to the topics, commands that exist, and valid for Kubernetes."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -163,31 +162,6 @@ def test_the_composition_runs_commands_that_exist() -> None:
     assert ours.keys() == {"topics", *PODS}
     for service in ours.values():
         check_command(defaults.get(argument, argument) for argument in service["command"])
-
-
-def test_the_dashboard_of_metrics_asks_for_metrics_that_exist() -> None:
-    from prometheus_client import generate_latest
-
-    from agents.stream.metrics import Metrics
-    from agents.surveillance import pages
-
-    known = generate_latest(Metrics("signals", "0", lambda: [(0, {"used": 1})]).registry).decode()
-    known += Path(pages.__file__).read_text().replace("mm_surveillance_window_{name}", _WINDOWS)
-    board = json.loads((ROOT / "deploy/grafana/dashboards/market-maker.json").read_text())
-    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    for subject in ("lag", "decision_age", "input_records", "commit_seconds", "trades", "realised", "dead_lettered"):
-        assert any(subject in expression for expression in asked), subject
-    for expression in asked:
-        for name in _metric_names(expression):
-            assert name.removesuffix("_total").removesuffix("_bucket") in known, name
-
-
-_WINDOWS = " ".join(f"mm_surveillance_window_{name}" for name in ("trades", "turnover", "realised", "decisions"))
-
-
-def _metric_names(expression: str) -> list[str]:
-    words = "".join(letter if letter.isalnum() or letter == "_" else " " for letter in expression).split()
-    return [word for word in words if word.startswith("mm_")]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from tests.surveillance.worker import (
     trades,
 )
 
+OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
+WINDOWS = ("trades", "turnover", "realised", "decisions")
 RULES = """
 [trade_count]
 above = 3
@@ -181,9 +184,11 @@ def test_pages_show_windows_alerts_health_and_metrics(desk: Desk, tmp_path: Path
     written = [trade("AAPL", n, 20) for n in range(30)]
     desk.write(TRADES.name, written)
     desk.write(EXECUTIONS.name, [refused("AAPL", T0 + n * NS, OutcomeReason.LIMIT) for n in range(3)])
+    desk.write(PNL.name, [pnl("AAPL", T0, 1.5), pnl("AAPL", T0 + NS, -3.5), pnl("GOOG", T0, 1.0)])
     with Worker(desk, tmp_path, rules=rules) as worker:
         wait_until(lambda: seen(worker) == sums(written), "the sums")
         wait_until(lambda: worker.counts("executions").get("used") == 3, "the executions")
+        wait_until(lambda: worker.counts("pnl").get("used") == 3, "the profits and losses")
         page: dict[str, Any] = worker.page("/windows?symbol=AAPL")
         assert [window["trades"] for window in page["minutes"]] == [3] * 10
         assert [window["trades"] for window in page["five_minutes"]] == [15] * 6
@@ -204,4 +209,9 @@ def test_pages_show_windows_alerts_health_and_metrics(desk: Desk, tmp_path: Path
         assert 'mm_surveillance_open_alerts{rule="trade_count",severity="WARNING"} 1.0' in metrics
         assert 'mm_surveillance_records_total{result="used",topic="trades"} 30.0' in metrics
         assert "mm_surveillance_window_trades 15.0" in metrics
+        assert "mm_surveillance_net -2.5" in metrics
+        listed = re.findall("^[|] `(mm_surveillance_[a-z_…]+)` [|]", OPERATIONS.read_text(), re.MULTILINE)
+        told = {name.replace("…", part).removesuffix("_total") for name in listed for part in WINDOWS}
+        names = re.findall("^# TYPE (mm_[a-z_]+)", metrics, re.MULTILINE)
+        assert {name.removesuffix("_total") for name in names} == told
         assert worker.get("/nothing")[0] == 404
