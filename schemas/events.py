@@ -17,7 +17,8 @@ def headers(kind: str, source: str, event_id: str, time: str) -> list[tuple[str,
     return [
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
-        ("ce_source", f"/market-maker/{source}".encode()),
+        # With the kind: a trade has the id of its execution, and source and id together must name one event.
+        ("ce_source", f"/market-maker/{source}/{kind}".encode()),
         ("ce_type", f"market-maker.{kind}".encode()),
         ("ce_time", time.encode()),
         CONTENT_TYPE,

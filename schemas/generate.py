@@ -10,7 +10,23 @@ import msgspec
 
 from schemas import records
 from schemas.frames import QUOTE_FRAME
-from schemas.topics import CONTROLS, DEAD_LETTERS, MOMENTS, QUOTES, TOPICS, Topic
+from schemas.topics import (
+    ALERTS,
+    CONTROLS,
+    DEAD_LETTERS,
+    EXECUTIONS,
+    MOMENTS,
+    ORDERS,
+    PNL,
+    POSITIONS,
+    PREDS,
+    QUOTES,
+    SIGNALS,
+    TICKS_BID_ASK,
+    TOPICS,
+    TRADES,
+    Topic,
+)
 
 FOLDER = Path(__file__).parent
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -19,6 +35,17 @@ _ALSO = {QUOTES.name: (records.Clock,), CONTROLS.name: (records.StarControl,)}
 _NOT_JSON = {
     DEAD_LETTERS.name: ("A record that could not be used, as it came; the headers mm_* say why.", "*/*"),
     MOMENTS.name: ("Internal: a block of the signals agent's table.", "application/msgpack"),
+}
+
+_EVENTS = (SIGNALS, EXECUTIONS, TRADES, ORDERS, POSITIONS, PNL, ALERTS)
+"""Topics whose records have the headers of `events.headers`."""
+_CONTENT_TYPE = {"content-type": {"const": "application/json"}}
+_TEXT = {"type": "string"}
+_TIME = {"type": "string", "format": "date-time"}
+_WHY_DEAD = {
+    **dict.fromkeys(("mm_topic", "mm_partition", "mm_offset", "mm_reason", "mm_agent"), _TEXT),
+    "mm_time": _TIME,
+    "mm_truncated": {**_TEXT, "description": "Bytes that the record had; absent where it is whole."},
 }
 
 
@@ -85,7 +112,7 @@ def _asyncapi() -> dict[str, Any]:
         "operations": {f"{topic.name}.write": _operation(topic) for topic in TOPICS.values()},
         "components": {
             "schemas": parts,
-            "messages": {kind.__name__: _message(kind) for kind in kinds} | _other_messages(),
+            "messages": _messages(),
         },
     }
 
@@ -118,11 +145,42 @@ def _operation(topic: Topic) -> dict[str, Any]:
     }
 
 
-def _message(kind: type) -> dict[str, Any]:
-    return {
+def _messages() -> dict[str, Any]:
+    made = {kind.__name__: _message(kind, _headers(topic)) for topic in TOPICS.values() for kind in _kinds(topic)}
+    return made | _other_messages()
+
+
+def _message(kind: type, headers: dict[str, Any] | None) -> dict[str, Any]:
+    message = {
         "name": kind.__name__,
         "summary": " ".join((kind.__doc__ or "").split()),
         "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
+    }
+    return message if headers is None else {**message, "headers": headers}
+
+
+def _headers(topic: Topic) -> dict[str, Any] | None:
+    """What the headers of a topic's records are; None where it is left to the writer."""
+    if topic in (TICKS_BID_ASK, PREDS):
+        return _object(_CONTENT_TYPE)
+    if topic not in _EVENTS or topic.record is None:
+        return None
+    kind = topic.record.__name__.lower()
+    own = {
+        "ce_specversion": {"const": "1.0"},
+        "ce_id": {**_TEXT, "description": "With ce_source it names one event, also where that is published again."},
+        "ce_source": {"const": f"/market-maker/{topic.writer}/{kind}"},
+        "ce_type": {"const": f"market-maker.{kind}"},
+        "ce_time": {**_TIME, "description": "The event's, as in the record."},
+    }
+    return _object({**own, **_CONTENT_TYPE})
+
+
+def _object(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
     }
 
 
@@ -133,8 +191,9 @@ def _other_messages() -> dict[str, Any]:
         "summary": f"Many quotes of one partition as an Arrow IPC stream: {columns}.",
         "contentType": "application/vnd.apache.arrow.stream",
     }
-    others = {
+    others: dict[str, dict[str, Any]] = {
         name: {"name": name, "summary": summary, "contentType": content_type}
         for name, (summary, content_type) in _NOT_JSON.items()
     }
+    others[DEAD_LETTERS.name]["headers"] = _object(_WHY_DEAD, optional=("mm_truncated",))
     return {"QuoteFrame": frame, **others}

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from schemas import generate
 from schemas.topics import TOPICS
+from tests.deploy import published_schemas
 
 
 def test_the_generated_files_are_up_to_date() -> None:
@@ -29,6 +32,19 @@ def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
         place = document
         for part in reference.removeprefix("#/").split("/"):
             place = place[part]
+
+
+@pytest.mark.timeout(900)
+def test_asyncapis_own_parser_accepts_the_document_and_refuses_what_is_wrong() -> None:
+    document = json.loads((generate.FOLDER / "asyncapi.json").read_text())
+    wrong = json.loads(json.dumps(document))
+    wrong["components"]["messages"]["Trade"]["header"] = {}
+    try:
+        assert published_schemas.invalid_for_asyncapi(document) == []
+        refused = published_schemas.invalid_for_asyncapi(wrong)
+    except published_schemas.NoSchemas as error:
+        pytest.skip(str(error))
+    assert any("header" in line for line in refused)
 
 
 def _references(node: object) -> list[str]:

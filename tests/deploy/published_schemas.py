@@ -1,8 +1,8 @@
-"""The schemas that Kubernetes, its operators and Grafana publish, each from its package registry, kept in the cache.
+"""The schemas that others publish, each from its package registry, kept in the cache.
 
-Kubernetes' own come in a Python package, the definitions of KEDA and of the Prometheus operator in their Go modules,
-those of Strimzi as compiled validators in an npm package. Go also builds kubeconform, which checks the first three.
-Grafana's are types of TypeScript, whose compiler checks a dashboard as a literal of them.
+Those of Kubernetes come in a Python package, the definitions of KEDA and of the Prometheus operator in their Go
+modules, those of Strimzi as compiled validators in an npm package. Go also builds kubeconform, which checks the first
+three. Grafana's are types of TypeScript, whose compiler checks a dashboard as a literal of them. AsyncAPI has a parser.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ GO_MODULES = {
 STRIMZI_PACKAGE = "@kubernetes-models/strimzi-kafka-operator@1.0.1"  # made from the definitions of Strimzi 0.49
 STRIMZI = "kafka.strimzi.io/v1"
 GRAFANA_PACKAGES = ("@grafana/schema@12.1.1", "typescript@5.9.2")  # the first of the composition's Grafana
+ASYNCAPI_PACKAGE = "@asyncapi/parser@3.6.6"
 SECONDS = 300.0
 
 VALIDATE = """
@@ -50,6 +51,13 @@ for (const item of JSON.parse(readFileSync(0))) {
 console.log(JSON.stringify(found));
 """
 
+PARSE = """
+import { readFileSync } from "node:fs";
+import parser from "@asyncapi/parser";
+const { diagnostics } = await new parser.Parser().parse(readFileSync(0, "utf8"));
+const bad = diagnostics.filter((one) => one.severity <= 1);  // errors and warnings
+console.log(JSON.stringify(bad.map((one) => `${one.path.join("/")}: ${one.message}`)));
+"""
 TYPES = """
 import type { Dashboard } from "./node_modules/@grafana/schema";
 import type { FieldConfig, Options } from
@@ -80,10 +88,20 @@ def invalid(files: Iterable[Path]) -> str:
 
 def invalid_for_strimzi(items: Iterable[Mapping[str, Any]]) -> list[str]:
     """What Strimzi's schemas say against objects of its. Raises NoSchemas."""
-    folder = _folder() / "strimzi"
-    _have(folder, _strimzi)
-    (folder / "validate.mjs").write_text(VALIDATE)
-    command, given = ["node", "validate.mjs"], json.dumps(list(items))
+    _have(_folder() / "strimzi", _strimzi)
+    return _told_by_node(_folder() / "strimzi", VALIDATE, json.dumps(list(items)))
+
+
+def invalid_for_asyncapi(document: Mapping[str, Any]) -> list[str]:
+    """What AsyncAPI's parser says against a document. Raises NoSchemas."""
+    _have(_folder() / "asyncapi", _asyncapi)
+    return _told_by_node(_folder() / "asyncapi", PARSE, json.dumps(document))
+
+
+def _told_by_node(folder: Path, program: str, given: str) -> list[str]:
+    """The list that a program with packages of its own prints of its input."""
+    (folder / "program.mjs").write_text(program)
+    command = ["node", "program.mjs"]
     done = subprocess.run(command, cwd=folder, input=given, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     found: list[str] = json.loads(done.stdout)
@@ -176,6 +194,10 @@ def _strict(schema: Any) -> Any:
 
 def _strimzi(folder: Path) -> None:
     _npm_install(folder, STRIMZI_PACKAGE)
+
+
+def _asyncapi(folder: Path) -> None:
+    _npm_install(folder, ASYNCAPI_PACKAGE)
 
 
 def _grafana(folder: Path) -> None:

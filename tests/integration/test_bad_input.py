@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,8 +21,11 @@ from schemas.topics import CONTROLS, DEAD_LETTERS, EXECUTIONS, QUOTES, SIGNALS, 
 from tests.integration import market
 from tests.integration.pipeline import Pipeline, json_records, trades_hash, wait_until
 
+ROOT = Path(__file__).parents[2]
 GOOD = {"symbol": "AAPL", "ts": market.START + 1, "bid": 100.0, "bid_size": 100, "ask": 100.02, "ask_size": 100}
 TEN_MEGABYTES = 10 << 20
+DOCUMENT = json.loads((ROOT / "schemas/asyncapi.json").read_text())
+UNTIMED = ("ticks_bid_ask", "preds")
 PARTITIONS = 3
 HOME = partition_of("AAPL", PARTITIONS)
 ELSEWHERE = (HOME + 1) % PARTITIONS
@@ -94,6 +99,8 @@ def test_bad_records_change_nothing_and_are_accounted_for(direct: bool, pipeline
     for reason, (value, part), letter in zip(reasons, SET_ASIDE.values(), letters, strict=True):
         headers = dict(letter.headers())
         assert part in reason
+        described = DOCUMENT["components"]["messages"]["dead-letters"]["headers"]
+        assert set(described["required"]) <= headers.keys() <= described["properties"].keys()
         assert headers["mm_topic"].decode() == spoiled.config.name(QUOTES.name)
         assert letter.partition() == int(headers["mm_partition"]) == HOME
         if value is not None and len(value) > 512 << 10:
@@ -215,6 +222,7 @@ def test_every_published_record_has_the_shape_of_its_schema(pipeline: Callable[.
     desk.quotes(market.quotes(seconds=200, symbols=("AAPL", "BAC")))
     desk.start_all()
     desk.wait_until_drained()
+    events: list[tuple[str, str]] = []
     for name in ("ticks_bid_ask", "preds", "signals", "executions", "trades", "orders", "positions", "pnl"):
         messages = desk.messages(name)
         assert messages, name
@@ -222,8 +230,12 @@ def test_every_published_record_has_the_shape_of_its_schema(pipeline: Callable[.
             record = msgspec.json.decode(message.value(), type=TOPICS[name].record, strict=True)
             assert message.key().decode() == record.symbol
             assert message.partition() == partition_of(record.symbol, 2)
-            headers = dict(message.headers())
-            assert headers["content-type"] == b"application/json"
-            if name not in ("ticks_bid_ask", "preds"):
-                assert headers["ce_specversion"] == b"1.0"
-                assert record.time == headers["ce_time"].decode()
+            headers = {header: value.decode() for header, value in message.headers()}
+            described = DOCUMENT["components"]["messages"][type(record).__name__]["headers"]
+            assert list(headers) == described["required"]
+            for header, value in headers.items():
+                assert value == described["properties"][header].get("const", value)
+            assert name in UNTIMED or headers["ce_time"] == record.time
+            if name not in UNTIMED:
+                events.append((headers["ce_source"], headers["ce_id"]))
+    assert len(set(events)) == len(events)

@@ -107,6 +107,7 @@ def test_alerts_carry_the_key_partition_and_headers_of_the_contract(desk: Desk, 
     assert (message.key(), message.partition()) == (b"BAC", partition_of("BAC", desk.partitions))
     headers = dict(message.headers())
     assert headers["ce_type"] == b"market-maker.alert"
+    assert headers["ce_source"] == b"/market-maker/surveillance/alert"
     assert headers["ce_id"] == f"BAC-drawdown-{T0}-RAISED".encode()
     assert (alert["symbol"], alert["severity"], alert["value"], alert["threshold"]) == ("BAC", "CRITICAL", 500, 100)
     assert alert["time"].startswith("2023-11-14T")
