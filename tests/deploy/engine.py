@@ -20,27 +20,38 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from deploy.kafka_jars import cache_folder
+from tests.deploy.engine_keeper import EMPTY
 
 PACKAGES = ("docker.io", "containerd", "runc", "iptables", "mmdebstrap")
 PLUGINS = ("docker-compose", "docker-buildx")
 NEXT_SUITE = "trixie"  # where a suite has no second version of compose yet: its plugins need nothing else of it
+LOCK = Path("/run/market-maker-tests-engine.lock")  # one on a machine: it has one bridge and one set of rules
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 DOWNLOAD_SECONDS = 300.0
 START_SECONDS = 60.0
-STOP_SECONDS = 90.0
+STOP_SECONDS = 150.0
 ANOTHER_RUN_SECONDS = 600.0
+MOST_KILOBYTES = 6_000_000  # of images and of what builds keep: some runs' worth, then all begins anew
 
 
 class NoEngine(Exception):
-    """Why there is no engine."""
+    """Why there is no engine here."""
+
+
+class NotPrepared(NoEngine):
+    """Why there could be one and is none: packages or images did not come, or it does not start."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One that answers: the environment in which `docker` finds it, and the folder for what is worth keeping."""
+    """One that answers: the environment in which `docker` finds it, the folder for what is worth keeping.
+
+    ours: whether it is of our own, or the machine's.
+    """
 
     environment: Mapping[str, str]
     cache: Path
+    ours: bool
 
     def succeeds(self, *command: str, seconds: float = 120) -> bool:
         """Whether a command ends well in time."""
@@ -54,7 +65,7 @@ class Engine:
 def running_engine() -> Iterator[Engine]:
     """The machine's engine if it answers, else one of our own for the `with` block. Raises NoEngine."""
     cache = cache_folder().parent / "engine"
-    given = Engine(os.environ, cache)
+    given = Engine(os.environ, cache, ours=False)
     if given.succeeds("docker", "info", seconds=30):
         if not given.succeeds("docker", "compose", "version"):
             raise NoEngine("the container engine has no compose (docker compose version fails)")
@@ -63,11 +74,10 @@ def running_engine() -> Iterator[Engine]:
     reason = impossible()
     if reason:
         raise NoEngine(f"no container engine answers, and none can be started: {reason}")
-    cache.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(cache / "lock").acquire(timeout=ANOTHER_RUN_SECONDS)
+        lock = FileLock(LOCK).acquire(timeout=ANOTHER_RUN_SECONDS)
     except Timeout:
-        raise NoEngine(f"another run of the tests keeps the engine in {cache} busy") from None
+        raise NoEngine(f"another run of the tests holds {LOCK}") from None
     with lock, _own(cache) as engine:
         yield engine
 
@@ -83,29 +93,67 @@ def impossible() -> str | None:
 
 @contextlib.contextmanager
 def _own(cache: Path) -> Iterator[Engine]:
-    packages = cache / "packages"
-    if not (cache / "packages.complete").exists():
-        shutil.rmtree(packages, ignore_errors=True)
-        _unpack(packages)
-        (cache / "packages.complete").touch()
+    packages = unpacked(cache)
+    _make_room(cache)
     # Sockets have short names only: not below the cache, which may lie deep.
     folder = Path(tempfile.mkdtemp(prefix="mm-engine-"))
     environment = {**os.environ, **_environment(packages), "DOCKER_HOST": f"unix://{folder}/docker.sock"}
+    before = _traces(environment)
     keeper = subprocess.Popen(
         [sys.executable, "-P", str(Path(__file__).with_name("engine_keeper.py")), str(folder), str(cache / "data")],
         env=environment,
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the tests; the keeper cleans up behind them
     )
-    engine = Engine(environment, cache)
+    engine = Engine(environment, cache, ours=True)
     try:
         _wait(engine, keeper, folder)
+        engine.succeeds("sh", "-c", EMPTY)  # a keeper that was killed has left what starts again with the engine
         yield engine
+    except BaseException:
+        (cache / "doubtful").touch()  # the next run begins anew: what failed may be what was kept
+        raise
     finally:
         assert keeper.stdin is not None
         keeper.stdin.close()
         keeper.wait(STOP_SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
+        left = (_traces(environment) - before) | _holding(folder, cache)
+        assert not left, f"the engine has left {left}"
+
+
+def _traces(environment: Mapping[str, str]) -> set[str]:
+    """What engines make of a machine's network: interfaces, rules, the policy and switch of forwarding."""
+    found = {path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(("docker", "br-", "veth"))}
+    for table in ("filter", "nat"):
+        command = ["iptables", "-w", "-t", table, "-S"]
+        rules = subprocess.run(command, env=environment, capture_output=True, text=True).stdout.splitlines()
+        made = ("DOCKER", "docker0", " br-", "-P FORWARD")
+        found |= {f"{table}: {rule}" for rule in rules if any(word in rule for word in made)}
+    return found | {f"ip_forward {Path('/proc/sys/net/ipv4/ip_forward').read_text().strip()}"}
+
+
+def _holding(folder: Path, cache: Path) -> set[str]:
+    """Mounts below an engine's folders, and processes that name them."""
+    mounts = {line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()}
+    found = {point for point in mounts if point.startswith((f"{folder}/", f"{cache}/"))}
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = process.read_text(errors="replace").replace("\0", " ")
+            if f"{folder}/" in command:
+                found.add(command)
+    return found
+
+
+def _make_room(cache: Path) -> None:
+    """Throw away what a run that failed, or many runs, have left of images."""
+    data, doubtful = cache / "data", cache / "doubtful"
+    if not data.exists():
+        return
+    size = subprocess.run(["du", "-sk", str(data)], capture_output=True, text=True).stdout.split()
+    if doubtful.exists() or not size or int(size[0]) > MOST_KILOBYTES:
+        shutil.rmtree(data)
+        doubtful.unlink(missing_ok=True)
 
 
 def _wait(engine: Engine, keeper: subprocess.Popen[bytes], folder: Path) -> None:
@@ -114,10 +162,10 @@ def _wait(engine: Engine, keeper: subprocess.Popen[bytes], folder: Path) -> None
         if keeper.poll() is not None or time.monotonic() > deadline:
             log = folder / "engine.log"
             lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-            raise NoEngine(f"the engine does not come up: {lines[-1][-300:] if lines else 'it says nothing'}")
+            raise NotPrepared(f"the engine does not come up: {lines[-1][-300:] if lines else 'it says nothing'}")
         time.sleep(0.2)
     if not engine.succeeds("docker", "compose", "version"):
-        raise NoEngine("the engine's compose does not run")
+        raise NotPrepared("the engine's compose does not run")
 
 
 def _environment(packages: Path) -> dict[str, str]:
@@ -131,8 +179,18 @@ def _environment(packages: Path) -> dict[str, str]:
     }
 
 
+def unpacked(cache: Path) -> Path:
+    """The folder with Debian's packages, once they are whole. Raises NotPrepared."""
+    packages, unfinished = cache / "packages", cache / "packages.unfinished"
+    if not packages.exists():
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _unpack(unfinished)
+        unfinished.rename(packages)
+    return packages
+
+
 def _unpack(packages: Path) -> None:
-    """Download what the machine lacks of the engine and of compose, and unpack it into a folder. Raises NoEngine."""
+    """Download what the machine lacks of the engine and of compose, and unpack it into a folder. Raises NotPrepared."""
     _apt("apt-get", "-qq", "update")
     with tempfile.TemporaryDirectory(prefix="mm-engine-packages-") as name:
         archives = Path(name)
@@ -143,13 +201,13 @@ def _unpack(packages: Path) -> None:
         for archive in archives.glob("*.deb"):
             _apt("dpkg", "-x", str(archive), str(packages))
     plugins = packages / "config/cli-plugins"
-    plugins.parent.mkdir()
+    plugins.parent.mkdir(parents=True)
     (packages / "usr/libexec/docker/cli-plugins").rename(plugins)
     # The names that the package's installation would have made.
     (packages / "links").mkdir()
     for link in ("iptables", "ip6tables", "iptables-save"):
         if not shutil.which(link):
-            (packages / "links" / link).symlink_to(packages / "usr/sbin/xtables-nft-multi")
+            (packages / "links" / link).symlink_to("../usr/sbin/xtables-nft-multi")
 
 
 def _download_plugins(archives: Path) -> None:
@@ -175,11 +233,11 @@ def _download_plugins(archives: Path) -> None:
 
 
 def mirror() -> str:
-    """The first mirror from which this machine has Debian itself. Raises NoEngine."""
+    """The first mirror from which this machine has Debian itself. Raises NotPrepared."""
     asked = ("--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian")
     found = _apt("apt-get", "indextargets", *asked).split()
     if not found:
-        raise NoEngine("apt knows no mirror of Debian")
+        raise NotPrepared("apt knows no mirror of Debian")
     return found[0]
 
 
@@ -190,7 +248,7 @@ def _apt(*command: str, folder: Path | None = None) -> str:
             command, env=environment, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise NoEngine(f"{' '.join(command)} takes more than {DOWNLOAD_SECONDS:g} s") from None
+        raise NotPrepared(f"{' '.join(command)} takes more than {DOWNLOAD_SECONDS:g} s") from None
     if done.returncode:
-        raise NoEngine(f"{' '.join(command)} fails: {done.stderr.strip()[-300:]}")
+        raise NotPrepared(f"{' '.join(command)} fails: {done.stderr.strip()[-300:]}")
     return done.stdout

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -18,6 +19,15 @@ import sys
 from pathlib import Path
 
 STOP_SECONDS = 60.0
+EMPTY_SECONDS = 60.0
+# Of an engine that has nothing but a test's in it; its interfaces and rules go with the networks.
+EMPTY = """
+docker ps --all --quiet | xargs --no-run-if-empty docker rm --force
+docker volume ls --quiet | xargs --no-run-if-empty docker volume rm
+docker network prune --force
+docker images --quiet "market-maker:mm-test-*" | xargs --no-run-if-empty docker rmi --force
+docker image prune --force
+"""
 BRIDGE = "docker0"
 SIOCSIFFLAGS, SIOCBRDELBR = 0x8914, 0x89A1
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -42,6 +52,8 @@ def keep(folder: Path, data: Path) -> int:
         pass
     ended_itself = engine.poll()
     if ended_itself is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(["sh", "-c", EMPTY], capture_output=True, timeout=EMPTY_SECONDS, check=False)
         engine.terminate()
         try:
             engine.wait(STOP_SECONDS)
@@ -56,6 +68,8 @@ def keep(folder: Path, data: Path) -> int:
         if policy:
             _iptables("-P", "FORWARD", policy)
         FORWARDING.write_text(forwarding)
+    if ended_itself is None:
+        shutil.rmtree(folder, ignore_errors=True)
     return ended_itself or 0
 
 
