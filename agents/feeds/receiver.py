@@ -139,7 +139,7 @@ class Receiver:
             now = time.monotonic()
             if requests and now >= next_request:
                 connection.send(requests.popleft(), text=True)
-                next_request = now + self._exchange.limits.message_seconds
+                next_request = time.monotonic() + self._exchange.limits.message_seconds
             while self._inbox.full and not self._stop.wait(_FULL_SECONDS):
                 last = time.monotonic()
             try:

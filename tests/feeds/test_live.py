@@ -16,10 +16,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from websockets.sync.client import ClientConnection
 from websockets.sync.server import ServerConnection
 
 from agents.feeds import live
 from agents.feeds.attempts import Backoff
+from agents.feeds.exchanges import EXCHANGES
 from agents.feeds.live import LiveSettings, LiveSummary, NoQuotes
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration, MissingTopics
@@ -190,6 +192,23 @@ def test_a_server_that_is_too_busy_is_tried_again_when_it_says_so(
         running.end()
     assert 1.0 <= server.attempts[1] - server.attempts[0] < 10.0
     assert "status 429" in caplog.text and "quotes again after" in caplog.text
+
+
+def test_requests_keep_the_exchanges_distance(config: KafkaConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent_at: list[float] = []
+    send = ClientConnection.send
+
+    def noted(connection: ClientConnection, *message: Any, **options: Any) -> None:
+        sent_at.append(time.monotonic())
+        send(connection, *message, **options)
+
+    monkeypatch.setattr(ClientConnection, "send", noted)
+    symbols = [f"S{number}-USD" for number in range(120)]
+    limits = EXCHANGES["kraken"].limits
+    with exchange(sends(say.KRAKEN_STATUS)) as server, feed(config, server, "kraken", *symbols):
+        wait_for(lambda: len(sent_at) == 3, "three requests of at most 50 symbols")
+    assert limits.symbols_a_request == 50
+    assert all(later - earlier >= limits.message_seconds for earlier, later in pairwise(sent_at))
 
 
 def test_long_trouble_is_told_once_and_tried_on(config: KafkaConfig, caplog: pytest.LogCaptureFixture) -> None:
