@@ -7,6 +7,7 @@ It listens on a socket of its own, so that no other test sees it, and ends with 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,8 +18,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from deploy.kafka_jars import cache_folder
 from tests.deploy.engine_keeper import EMPTY
 
@@ -26,11 +25,13 @@ PACKAGES = ("docker.io", "containerd", "runc", "iptables", "mmdebstrap")
 PLUGINS = ("docker-compose", "docker-buildx")
 NEXT_SUITE = "trixie"  # where a suite has no second version of compose yet: its plugins need nothing else of it
 LOCK = Path("/run/market-maker-tests-engine.lock")  # one on a machine: it has one bridge and one set of rules
+CACHE = cache_folder().parent / "engine"
+FOLDER = f"{tempfile.gettempdir()}/mm-engine-"  # and more letters
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 DOWNLOAD_SECONDS = 300.0
 START_SECONDS = 60.0
 STOP_SECONDS = 150.0
-ANOTHER_RUN_SECONDS = 600.0
+ANOTHER_RUN_SECONDS = 1200.0
 MOST_KILOBYTES = 6_000_000  # of images and of what builds keep: some runs' worth, then all begins anew
 
 
@@ -44,13 +45,9 @@ class NotPrepared(NoEngine):
 
 @dataclass(frozen=True)
 class Engine:
-    """One that answers: the environment in which `docker` finds it, the folder for what is worth keeping.
-
-    ours: whether it is of our own, or the machine's.
-    """
+    """One that answers: the environment in which `docker` finds it; whether it is our own, or else the machine's."""
 
     environment: Mapping[str, str]
-    cache: Path
     ours: bool
 
     def succeeds(self, *command: str, seconds: float = 120) -> bool:
@@ -64,8 +61,7 @@ class Engine:
 @contextlib.contextmanager
 def running_engine() -> Iterator[Engine]:
     """The machine's engine if it answers, else one of our own for the `with` block. Raises NoEngine."""
-    cache = cache_folder().parent / "engine"
-    given = Engine(os.environ, cache, ours=False)
+    given = Engine(os.environ, ours=False)
     if given.succeeds("docker", "info", seconds=30):
         if not given.succeeds("docker", "compose", "version"):
             raise NoEngine("the container engine has no compose (docker compose version fails)")
@@ -74,12 +70,24 @@ def running_engine() -> Iterator[Engine]:
     reason = impossible()
     if reason:
         raise NoEngine(f"no container engine answers, and none can be started: {reason}")
-    try:
-        lock = FileLock(LOCK).acquire(timeout=ANOTHER_RUN_SECONDS)
-    except Timeout:
-        raise NoEngine(f"another run of the tests holds {LOCK}") from None
-    with lock, _own(cache) as engine:
+    with alone() as lock, _own(lock) as engine:
         yield engine
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[int]:
+    """No other engine of tests is here for the `with` block; the descriptor that sees to it. Raises NoEngine."""
+    deadline = time.monotonic() + ANOTHER_RUN_SECONDS
+    with LOCK.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise NoEngine(f"another run of the tests holds {LOCK}") from None
+                time.sleep(0.5)
+        yield file.fileno()
 
 
 def impossible() -> str | None:
@@ -92,39 +100,45 @@ def impossible() -> str | None:
 
 
 @contextlib.contextmanager
-def _own(cache: Path) -> Iterator[Engine]:
-    packages = unpacked(cache)
-    _make_room(cache)
+def _own(lock: int) -> Iterator[Engine]:
+    packages = unpacked()
+    _make_room()
     # Sockets have short names only: not below the cache, which may lie deep.
-    folder = Path(tempfile.mkdtemp(prefix="mm-engine-"))
+    folder = Path(tempfile.mkdtemp(prefix=Path(FOLDER).name, dir=Path(FOLDER).parent))
     environment = {**os.environ, **_environment(packages), "DOCKER_HOST": f"unix://{folder}/docker.sock"}
-    before = _traces(environment)
+    before = traces()
     keeper = subprocess.Popen(
-        [sys.executable, "-P", str(Path(__file__).with_name("engine_keeper.py")), str(folder), str(cache / "data")],
+        [sys.executable, "-P", str(Path(__file__).with_name("engine_keeper.py")), str(folder), str(CACHE / "data")],
         env=environment,
         stdin=subprocess.PIPE,
+        pass_fds=[lock],  # until it has cleaned up nobody else begins, also where this process is killed
         start_new_session=True,  # Ctrl-C is for the tests; the keeper cleans up behind them
     )
-    engine = Engine(environment, cache, ours=True)
+    engine = Engine(environment, ours=True)
     try:
         _wait(engine, keeper, folder)
         engine.succeeds("sh", "-c", EMPTY)  # a keeper that was killed has left what starts again with the engine
         yield engine
     except BaseException:
-        (cache / "doubtful").touch()  # the next run begins anew: what failed may be what was kept
+        (CACHE / "doubtful").touch()  # the next run begins anew: what failed may be what was kept
         raise
     finally:
         assert keeper.stdin is not None
         keeper.stdin.close()
         keeper.wait(STOP_SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
-        left = (_traces(environment) - before) | _holding(folder, cache)
+        left = traces() - before
         assert not left, f"the engine has left {left}"
 
 
-def _traces(environment: Mapping[str, str]) -> set[str]:
-    """What engines make of a machine's network: interfaces, rules, the policy and switch of forwarding."""
-    found = {path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(("docker", "br-", "veth"))}
+def traces() -> set[str]:
+    """What engines make of a machine: processes, mounts, interfaces, rules, the policy and switch of forwarding."""
+    environment = {**os.environ, **_environment(CACHE / "packages")}
+    found = (
+        _processes()
+        | _mounts()
+        | {path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(("docker", "br-", "veth"))}
+    )
     for table in ("filter", "nat"):
         command = ["iptables", "-w", "-t", table, "-S"]
         rules = subprocess.run(command, env=environment, capture_output=True, text=True).stdout.splitlines()
@@ -133,21 +147,25 @@ def _traces(environment: Mapping[str, str]) -> set[str]:
     return found | {f"ip_forward {Path('/proc/sys/net/ipv4/ip_forward').read_text().strip()}"}
 
 
-def _holding(folder: Path, cache: Path) -> set[str]:
-    """Mounts below an engine's folders, and processes that name them."""
-    mounts = {line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()}
-    found = {point for point in mounts if point.startswith((f"{folder}/", f"{cache}/"))}
+def _mounts() -> set[str]:
+    points = {line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()}
+    return {point for point in points if point.startswith((f"{CACHE}/", FOLDER))}
+
+
+def _processes() -> set[str]:
+    """Those that name the folder of an engine of ours."""
+    found = set()
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             command = process.read_text(errors="replace").replace("\0", " ")
-            if f"{folder}/" in command:
+            if FOLDER in command:
                 found.add(command)
     return found
 
 
-def _make_room(cache: Path) -> None:
+def _make_room() -> None:
     """Throw away what a run that failed, or many runs, have left of images."""
-    data, doubtful = cache / "data", cache / "doubtful"
+    data, doubtful = CACHE / "data", CACHE / "doubtful"
     if not data.exists():
         return
     size = subprocess.run(["du", "-sk", str(data)], capture_output=True, text=True).stdout.split()
@@ -179,9 +197,9 @@ def _environment(packages: Path) -> dict[str, str]:
     }
 
 
-def unpacked(cache: Path) -> Path:
+def unpacked() -> Path:
     """The folder with Debian's packages, once they are whole. Raises NotPrepared."""
-    packages, unfinished = cache / "packages", cache / "packages.unfinished"
+    packages, unfinished = CACHE / "packages", CACHE / "packages.unfinished"
     if not packages.exists():
         shutil.rmtree(unfinished, ignore_errors=True)
         _unpack(unfinished)

@@ -94,7 +94,7 @@ def _python(engine: Engine, recipe: str) -> None:
             'chroot "$1" python3.11 -m venv /usr/local',
         )
         options = [f"--include={','.join(INCLUDED)}", *(f"--customize-hook={command}" for command in finishing)]
-        packages = unpacked(engine.cache)
+        packages = unpacked()
         options.append(f"--hook-dir={packages}/usr/share/mmdebstrap/hooks/merged-usr")
         options += [f"--dpkgopt=path-exclude=/usr/share/{left}/*" for left in ("doc", "locale", "man")]
         bootstrap = (f"{packages}/usr/bin/mmdebstrap", "--mode=root", "--variant=apt")

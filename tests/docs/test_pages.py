@@ -13,6 +13,7 @@ from agents.cli import app
 from agents.strategy.settings import Settings
 from agents.stream import errors
 from agents.stream.metrics import Metrics
+from agents.surveillance.settings import QuietRule, Rule, SurveillanceSettings
 from schemas.topics import TOPICS
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,21 @@ def test_operations_tells_the_retention_of_every_topic() -> None:
         hours = int(topic.settings.get("retention.ms", 0)) // 3_600_000
         wanted = "compacted" if topic.compacted else {24: "24 hours", 168: "7 days"}.get(hours, "for ever")
         assert wanted in kept[name], name
+
+
+def test_operations_tells_every_alert_with_its_severity_and_bound() -> None:
+    settings = SurveillanceSettings()
+    rules = {field.name: getattr(settings, field.name) for field in msgspec.structs.fields(settings)}
+    rules = {name: rule for name, rule in rules.items() if isinstance(rule, Rule)}
+    told = {row[0].split("`")[0]: row for row in rows(OPERATIONS, "Alerts of the desk", "rule")}
+    assert told.keys() == rules.keys()
+    for name, rule in rules.items():
+        first, raised, *_ = told[name]
+        severity = rule.severity.lower()
+        assert f"({severity})" in first if severity != "warning" else "(" not in first, name
+        bound = rule.seconds if isinstance(rule, QuietRule) else rule.above
+        forms = (f"{bound:,.0f} ", f"{bound:.0%}".replace("%", " %"), f"{bound / 60:.0f} minutes")
+        assert any(form in raised for form in forms), name
 
 
 def test_what_error_messages_refer_to_is_there() -> None:
