@@ -202,6 +202,7 @@ def unpacked() -> Path:
     packages, unfinished = CACHE / "packages", CACHE / "packages.unfinished"
     if not packages.exists():
         shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
         _unpack(unfinished)
         unfinished.rename(packages)
     return packages
@@ -219,7 +220,7 @@ def _unpack(packages: Path) -> None:
         for archive in archives.glob("*.deb"):
             _apt("dpkg", "-x", str(archive), str(packages))
     plugins = packages / "config/cli-plugins"
-    plugins.parent.mkdir(parents=True)
+    plugins.parent.mkdir()
     (packages / "usr/libexec/docker/cli-plugins").rename(plugins)
     # The names that the package's installation would have made.
     (packages / "links").mkdir()
