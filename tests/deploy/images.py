@@ -94,11 +94,12 @@ def _python(engine: Engine, recipe: str) -> None:
             'chroot "$1" python3.11 -m venv /usr/local',
         )
         options = [f"--include={','.join(INCLUDED)}", *(f"--customize-hook={command}" for command in finishing)]
-        packages = unpacked()
-        options.append(f"--hook-dir={packages}/usr/share/mmdebstrap/hooks/merged-usr")
+        packages = unpacked() / "usr"
+        options.append(f"--hook-dir={packages}/share/mmdebstrap/hooks/merged-usr")
         options += [f"--dpkgopt=path-exclude=/usr/share/{left}/*" for left in ("doc", "locale", "man")]
-        bootstrap = (f"{packages}/usr/bin/mmdebstrap", "--mode=root", "--variant=apt")
-        _call(engine, *bootstrap, *options, SUITE, str(archive), mirror())
+        bootstrap = (f"{packages}/bin/mmdebstrap", "--mode=root", "--variant=apt")
+        helpers = f"{packages}/bin:{engine.environment['PATH']}"
+        _call(engine, *bootstrap, *options, SUITE, str(archive), mirror(), PATH=helpers)
         path = "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8"
         changes = [word for change in (path, 'CMD ["python3"]', f"LABEL {RECIPE}={recipe}") for word in ("-c", change)]
         _call(engine, "docker", "import", *changes, str(archive), PYTHON)
@@ -127,8 +128,8 @@ def _build(engine: Engine, image: str, context: Path, recipe: str) -> None:
 _STAND_INS: dict[str, Callable[[Engine, str], None]] = {PYTHON: _python, KAFKA: _kafka, PROMETHEUS: _prometheus}
 
 
-def _call(engine: Engine, *command: str) -> str:
-    environment = {**os.environ, **engine.environment, "DEBIAN_FRONTEND": "noninteractive"}
+def _call(engine: Engine, *command: str, **more: str) -> str:
+    environment = {**os.environ, **engine.environment, "DEBIAN_FRONTEND": "noninteractive", **more}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS)
     except subprocess.TimeoutExpired:
