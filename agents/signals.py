@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -157,8 +157,10 @@ class SignalsTask:
         self._keep_up_with_controls(out)
         self._desk.grow(len(self._decoder.index))
         for events in self._desk.advance(self._decoder.columns, len(self._decoder.feeds)):
-            # Column by column: numpy takes 3 µs to make one tuple of a record.
-            for event in zip(*(events[name].tolist() for name in grid.EVENT.names or ()), strict=True):
+            marks = events["kind"] == grid.MARK
+            # Marks first: nobody sees their order among the decisions, and these move on to newer controls.
+            self._publish_marks(events[marks], out)
+            for event in _tuples(events[~marks], grid.EVENT.names or ()):
                 self._publish(event, out)
 
     def _keep_up_with_controls(self, out: Outputs) -> None:
@@ -190,12 +192,8 @@ class SignalsTask:
             desk.touched[number // grid.BLOCK] = True
 
     def _publish(self, event: tuple[Any, ...], out: Outputs) -> None:
-        kind = event[_KIND]
         symbol = self._decoder.index.symbols[event[_NUMBER]]
-        if kind == grid.MARK:
-            if self._controls.book.listed(symbol, event[_TS]):
-                self._publish_mark(symbol, event, out)
-        elif kind == grid.END:
+        if event[_KIND] == grid.END:
             control = self._controls.book.peek(symbol, event[_TS])
             if control is not None:
                 self._publish_signal(symbol, event, control, SignalReason.END, out)
@@ -245,26 +243,41 @@ class SignalsTask:
         event_id = decision_id(symbol, ts, reason)
         out.send(SIGNALS, symbol, _encode(signal), headers("signal", SignalsAgent.role, event_id, time))
 
-    def _publish_mark(self, symbol: str, event: tuple[Any, ...], out: Outputs) -> None:
-        (_ts, quote_ts, bid, bid_size, ask, ask_size, mid, ema, sd, buy_below, sell_above, *_rest) = event
-        tick = TickBidAsk(symbol=symbol, ts=quote_ts, bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size)
-        pred = Pred(
-            symbol=symbol,
-            ts=quote_ts,
-            bid=bid,
-            ask=ask,
-            mid=mid,
-            ema=ema,
-            sd=sd,
-            buy_below=buy_below,
-            sell_above=sell_above,
-            warm=event[_WARM],
-        )
-        out.send(TICKS_BID_ASK, symbol, _encode(tick), CONTENT_TYPE_ONLY)
-        out.send(PREDS, symbol, _encode(pred), CONTENT_TYPE_ONLY)
+    def _publish_marks(self, marks: np.ndarray, out: Outputs) -> None:
+        symbols, listed, send = self._decoder.index.symbols, self._controls.book.listed, out.send
+        watched = (self._desk.interest[marks["number"]] == grid.WATCHED).tolist()
+        for asks, mark in zip(watched, _tuples(marks, _MARK), strict=True):
+            number, ts, quote_ts, bid, bid_size, ask, ask_size, mid, ema, sd, buy_below, sell_above, warm = mark
+            symbol = symbols[number]
+            if asks and not listed(symbol, ts):
+                continue
+            tick = TickBidAsk(symbol, quote_ts, bid, bid_size, ask, ask_size)
+            pred = Pred(symbol, quote_ts, bid, ask, mid, ema, sd, buy_below, sell_above, warm)
+            send(TICKS_BID_ASK, symbol, _encode(tick), CONTENT_TYPE_ONLY)
+            send(PREDS, symbol, _encode(pred), CONTENT_TYPE_ONLY)
 
 
-_TS, _NUMBER, _KIND, _VERDICT, _REASON, _SESSION, _AGE, _WARM, _BUY, _SELL = (
+def _tuples(events: np.ndarray, fields: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+    """The fields of each event. Column by column, as numpy takes 3 µs to make one tuple of a record."""
+    return zip(*(events[name].tolist() for name in fields), strict=True)
+
+
+_MARK = (
+    "number",
+    "ts",
+    "quote_ts",
+    "bid",
+    "bid_size",
+    "ask",
+    "ask_size",
+    "mid",
+    "ema",
+    "sd",
+    "buy_below",
+    "sell_above",
+    "warm",
+)
+_TS, _NUMBER, _KIND, _VERDICT, _REASON, _SESSION, _AGE, _BUY, _SELL = (
     list(grid.EVENT.fields or {}).index(name)
-    for name in ("ts", "number", "kind", "verdict", "reason", "session", "age", "warm", "buy", "sell")
+    for name in ("ts", "number", "kind", "verdict", "reason", "session", "age", "buy", "sell")
 )

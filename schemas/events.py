@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 CONTENT_TYPE = ("content-type", b"application/json")
 CONTENT_TYPE_ONLY = [CONTENT_TYPE]
 """Headers of the topics with very many records."""
@@ -14,12 +16,22 @@ def decision_id(symbol: str, ts: int, reason: str | None) -> str:
 
 def headers(kind: str, source: str, event_id: str, time: str) -> list[tuple[str, bytes]]:
     """Headers of one record. kind: the record's name; source: the role; time: RFC 3339, the event time."""
+    specversion, origin, what = _constant(kind, source)
     return [
-        ("ce_specversion", b"1.0"),
+        specversion,
         ("ce_id", event_id.encode()),
-        # With the kind: a trade has the id of its execution, and source and id together must name one event.
-        ("ce_source", f"/market-maker/{source}/{kind}".encode()),
-        ("ce_type", f"market-maker.{kind}".encode()),
+        origin,
+        what,
         ("ce_time", time.encode()),
         CONTENT_TYPE,
     ]
+
+
+@cache
+def _constant(kind: str, source: str) -> tuple[tuple[str, bytes], tuple[str, bytes], tuple[str, bytes]]:
+    return (
+        ("ce_specversion", b"1.0"),
+        # With the kind: a trade has the id of its execution, and source and id together must name one event.
+        ("ce_source", f"/market-maker/{source}/{kind}".encode()),
+        ("ce_type", f"market-maker.{kind}".encode()),
+    )

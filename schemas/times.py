@@ -11,6 +11,7 @@ EARLIEST_TS = 315_532_800 * _NS
 """1980-01-01: a smaller ts was not meant in nanoseconds."""
 
 
+@lru_cache(maxsize=64)
 def rfc3339(ts: int) -> str:
     """A ts (ns since the epoch, UTC) as RFC 3339 text, with nine digits where it is no whole second.
 
@@ -18,9 +19,5 @@ def rfc3339(ts: int) -> str:
     ('2013-10-07T08:00:00Z', '2013-10-07T08:00:00.547000000Z')
     """
     seconds, fraction = divmod(ts, _NS)
-    return f"{_second(seconds)}.{fraction:09d}Z" if fraction else f"{_second(seconds)}Z"
-
-
-@lru_cache(maxsize=64)
-def _second(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{second}.{fraction:09d}Z" if fraction else f"{second}Z"

@@ -422,7 +422,7 @@ class _Outputs:
 
     def send(self, topic: Topic, key: str, value: bytes, headers: Headers | None = None) -> None:
         """Publish one record to the partition of the same number."""
-        self._send(self._name(topic), self._partition, key.encode(), value, headers)
+        self._send(self._topics.get(topic.name) or self._name(topic), self._partition, key.encode(), value, headers)
 
     def dead_letter(self, batch: Batch, record: int, reason: str, rows: int = 1) -> None:
         """Set one record aside that could not be used."""
