@@ -32,6 +32,7 @@ _MAX_DEAD_LETTER_BYTES = 512 << 10
 _MAX_TRANSACTION_BYTES = 32 << 20
 _IDLE_POLL_SECONDS = 0.1
 _LAG_SECONDS = 2.0
+_WITHOUT_OUTPUT_SECONDS = 0.5
 _GRACE_SECONDS = 2.0
 LIVE_SECONDS = 10.0
 """A loop that has not turned for so long, or whose transaction takes longer, is not alive."""
@@ -45,8 +46,8 @@ class _Stopped(Exception):
 class RunnerSettings:
     """How the runner batches.
 
-    commit_seconds: the longest that a transaction is kept open on purpose; batch_records: the most in one batch;
-    direct: take batches straight from librdkafka where that is tested, else by `consume`.
+    commit_seconds: the longest that a transaction with output is kept open on purpose; batch_records: the most in one
+    batch; direct: take batches straight from librdkafka where that is tested, else by `consume`.
     """
 
     commit_seconds: float = 0.1
@@ -200,7 +201,7 @@ class Runner:
             return _IDLE_POLL_SECONDS
         if self._transactions.records:
             return 0.0
-        return max(0.0, started + self._settings.commit_seconds - time.monotonic())
+        return max(0.0, started + self._most_seconds() - time.monotonic())
 
     def _due(self, drained: bool) -> bool:
         if drained and self._transactions.records:
@@ -208,7 +209,11 @@ class Runner:
         if self._transactions.bytes > _MAX_TRANSACTION_BYTES:
             return True
         started = self._transactions.started
-        return started is not None and time.monotonic() - started >= self._settings.commit_seconds
+        return started is not None and time.monotonic() - started >= self._most_seconds()
+
+    def _most_seconds(self) -> float:
+        # Without output a commit only spares the next process some reading, and delays output that comes meanwhile.
+        return self._settings.commit_seconds if self._transactions.records else _WITHOUT_OUTPUT_SECONDS
 
     def _process(self, batch: Batch) -> None:
         held = self._held.get(batch.partition)
