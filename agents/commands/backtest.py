@@ -101,9 +101,15 @@ def backtest(
         return
     if fresh:
         forget(plan)
+    stop, shown = _Stop(), _Shown()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    run(plan, count, scheduler, _Shown())
+        signal.signal(number, stop)
+
+    def watch(progress: Progress) -> None:
+        shown(progress)
+        stop.check()
+
+    run(plan, count, scheduler, watch)
     summaries = collect(plan, Outputs(out, trades, executions))
     if report is not None:
         from agents.backtest.report import write_report
@@ -172,6 +178,22 @@ def _list(plan: Plan) -> None:
 
 def _many(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+class _Stop:
+    """Handles Ctrl-C and SIGTERM; keeps in mind that they came, as C code that runs a module's import may lose them."""
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._came = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if one has come."""
+        if self._came:
+            raise KeyboardInterrupt
 
 
 class _Shown:

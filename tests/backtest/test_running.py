@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from agents.backtest import task as task_module
 from agents.backtest.charts import Chosen
@@ -24,8 +25,9 @@ from agents.backtest.queue import Progress
 from agents.backtest.report import Sweep, write_report
 from agents.backtest.running import forget, run
 from agents.backtest.statistics import Drawdown, sharpe
-from agents.backtest.task import Plan, tasks_of
+from agents.backtest.task import Plan, Task, tasks_of
 from agents.strategy.settings import Settings
+from agents.cli import app
 from agents.stream.errors import BadConfiguration
 from schemas.records import Control
 from tests.backtest import market
@@ -193,6 +195,35 @@ def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(tmp_path: Path, d
     assert running.wait(60) == 130, said
     assert re.search(r"stopped: \d of 2 tasks are done and kept; the same command goes on from there", said)
     assert subprocess.run(arguments, timeout=120, capture_output=True).returncode == 0
+
+
+def test_a_ctrl_c_that_a_task_swallows_stops_all_the_same(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agents.backtest import running
+
+    real, calls = running.run_task, []
+
+    def deaf(task: Task) -> str:
+        calls.append(task.name)
+        if len(calls) == 1:
+            # As pandas does while it is imported.
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise AttributeError("partially initialized module") from None
+        return real(task)
+
+    monkeypatch.setattr(running, "run_task", deaf)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        result = CliRunner().invoke(app, command(data, tmp_path / "work", "--workers", "1")[3:])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert result.exit_code == 130
+    assert "stopped: 1 of 2 tasks are done and kept" in result.output
+    assert calls == ["2013-11-27 block 0"] * 2
 
 
 def test_more_dates_go_on_where_fewer_ended(tmp_path: Path, data: Path) -> None:
