@@ -9,12 +9,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from agents.backtest.catalog import Catalog, QuoteFile
 from agents.backtest.collect import Summary
 from agents.backtest.reading import read_part
-from agents.backtest.task import Plan
+from agents.backtest.task import Plan, kept_table
 from agents.strategy import grid
 from agents.strategy.session import Calendar
 from agents.strategy.settings import NS, Marks, Settings
@@ -77,7 +76,7 @@ def chart(plan: Plan, chosen: Chosen) -> dict[str, Any]:
     points = max(_FEWEST_POINTS, int(_POINTS / len(plan.settings) ** 0.5))
     seconds = max(1, -(-span // (NS * points)))
     marks = [_marks(settings, files, chosen.symbol, seconds) for settings in plan.settings]
-    trades = pq.read_table(plan.folders[chosen.date, block] / "trades.parquet")
+    trades = kept_table(plan.folders[chosen.date, block], "trades")
     trades = trades.filter(pc.equal(trades["symbol"].cast("string"), chosen.symbol))
     rows = [
         {

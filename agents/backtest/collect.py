@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from agents.backtest import kernel, tables
 from agents.backtest.catalog import Day
 from agents.backtest.statistics import Drawdown, Markouts, sharpe
-from agents.backtest.task import Plan
+from agents.backtest.task import Plan, kept_table
 from agents.backtest.variant import EQUITY_STEP_NS, HORIZONS_SECONDS
 from agents.stream.errors import BadConfiguration
 
@@ -156,7 +156,7 @@ def _plain(schema: pa.Schema) -> pa.Schema:
 
 def _joined(folders: list[Path], kind: str) -> pa.Table:
     """The tables of one date, by setting, time and symbol."""
-    joined = pa.concat_tables([pq.read_table(folder / f"{kind}.parquet") for folder in folders])
+    joined = pa.concat_tables([kept_table(folder, kind) for folder in folders])
     joined = joined.cast(_plain(joined.schema))
     order = ("setting", "symbol") if kind == "days" else ("setting", "ts", "symbol")
     return joined.sort_by([(name, "ascending") for name in order])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from agents.backtest.errors import TasksFailed
@@ -39,13 +39,13 @@ class TaskQueue:
     failures: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tasks = tasks_of(self.plan)
-        left = [task for task in tasks if not task.done]
+        self._tasks = tasks_of(self.plan)
+        left = [task for task in self._tasks if not task.done]
         self.progress = Progress(
-            total=len(tasks),
-            rows_total=sum(task.part.rows for task in tasks),
-            done=len(tasks) - len(left),
-            kept=len(tasks) - len(left),
+            total=len(self._tasks),
+            rows_total=sum(task.part.rows for task in self._tasks),
+            done=len(self._tasks) - len(left),
+            kept=len(self._tasks) - len(left),
         )
         self.progress.rows = self.progress.rows_total - sum(task.part.rows for task in left)
         self._chains: dict[int, deque[Task]] = {}
@@ -58,30 +58,63 @@ class TaskQueue:
         for chain in self._chains.values():
             self._ready.append(chain.popleft())
 
-    def next(self) -> Task | None:
-        """A task to begin, None if there is none now."""
-        return self._ready.popleft() if self._ready else None
+    def next(self, rows: int = 0) -> list[Task]:
+        """Tasks to begin now, by one process one after another; none if there are none now.
 
-    def finished(self, task: Task) -> None:
-        """Note that a task is done; the next one of its symbols may begin."""
-        self.progress.done += 1
-        self.progress.rows += task.part.rows
-        self.progress.latest = task.name
-        chain = self._chains.get(task.part.block)
+        rows: how many quotes they may have together, where they are more than one.
+        """
+        if not self._ready:
+            return []
+        tasks = [self._ready.popleft()]
+        rows -= tasks[0].part.rows
+        following = self._behind(tasks[0])
+        while following and following[0].part.rows <= rows:
+            tasks.append(following.popleft())
+            rows -= tasks[-1].part.rows
+        return tasks
+
+    def finished(self, tasks: Sequence[Task]) -> None:
+        """Note that tasks that were given out together are done; the next one of their symbols may begin."""
+        self._count(tasks)
+        chain = self._chains.get(tasks[-1].part.block)
         if chain:
             self._ready.append(chain.popleft())
         self.watch(self.progress)
 
-    def failed(self, task: Task, why: str) -> None:
-        """Note that a task has failed for good."""
+    def failed(self, tasks: Sequence[Task], why: str) -> None:
+        """Note that the first one not done, of tasks that were given out together, has failed for good."""
+        task = first_left(tasks)
+        place = tasks.index(task)
+        self._count(tasks[:place])
+        behind = tasks[place + 1 :]
         log.error("task %s failed: %s", task.name, why)
         self.failures[task.name] = why
+        self._behind(task).extendleft(reversed(behind))
+
+    def done_by_now(self) -> int:
+        """How many tasks are done, those of processes that have not yet told it among them."""
+        return sum(task.done for task in self._tasks)
 
     def check(self) -> None:
         """Raise TasksFailed if any has."""
         if self.failures:
             waiting = sum(len(chain) for chain in self._chains.values())
             raise TasksFailed(self.failures, self.progress.done, self.progress.total, waiting)
+
+    def _behind(self, task: Task) -> deque[Task]:
+        """The tasks that the same process may go on with."""
+        return self._chains[task.part.block] if self.plan.carry else self._ready
+
+    def _count(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self.progress.done += 1
+            self.progress.rows += task.part.rows
+            self.progress.latest = task.name
+
+
+def first_left(tasks: Sequence[Task]) -> Task:
+    """The first of tasks that is not done; the last one where all are."""
+    return next((task for task in tasks if not task.done), tasks[-1])
 
 
 def may_retry(task: Task, error: BaseException, attempt: int) -> bool:

@@ -33,14 +33,14 @@ def run(plan: Plan, workers: int, scheduler: str | None = None, watch: Watcher =
         if queue.progress.done == queue.progress.total:
             return
         if scheduler is None and workers == 1:
-            while (task := queue.next()) is not None:
-                _run_here(task, queue)
+            while tasks := queue.next():
+                _run_here(tasks[0], queue)
         else:
             from agents.backtest.workers import run_by_workers
 
             run_by_workers(queue, workers, scheduler)
     except KeyboardInterrupt:
-        raise Interrupted(queue.progress.done, queue.progress.total) from None
+        raise Interrupted(queue.done_by_now(), queue.progress.total) from None
     queue.check()
 
 
@@ -53,9 +53,9 @@ def _run_here(task: Task, queue: TaskQueue) -> None:
             if may_retry(task, error, attempt):
                 attempt += 1
                 continue
-            queue.failed(task, told(error))
+            queue.failed([task], told(error))
         else:
-            queue.finished(task)
+            queue.finished([task])
         return
 
 

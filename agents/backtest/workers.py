@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import logging
 import queue
 import signal
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any
 
 from agents.backtest.errors import SchedulerLost
-from agents.backtest.queue import TaskQueue, may_retry, told
+from agents.backtest.queue import TaskQueue, first_left, may_retry, told
 from agents.backtest.task import Task, run_task
 from agents.stream.errors import BadConfiguration
 
 log = logging.getLogger(__name__)
 _WAITING_PER_WORKER = 3
+_ROWS_TOGETHER = 8_000_000
+_SHARES_PER_WORKER = 8
 _LOOK_SECONDS = 2.0
 _CHATTY = ("distributed", "distributed.client", "tornado", "bokeh")
 
@@ -36,13 +40,18 @@ def run_by_workers(tasks: TaskQueue, workers: int, scheduler: str | None) -> Non
 
 
 class _Feeder:
-    """Gives a few tasks a worker at a time, so that memory does not grow with the number of dates."""
+    """Gives tasks to the workers, some together: each way there and back costs a tenth of what a task takes.
+
+    Only a few wait for each worker, so that memory does not grow with the number of dates.
+    """
 
     def __init__(self, tasks: TaskQueue, client: Any, address: str) -> None:
         self._tasks = tasks
         self._client = client
         self._address = address
-        self._running: dict[Any, tuple[Task, int]] = {}
+        self._running: dict[Any, list[Task]] = {}
+        self._attempts: Counter[str] = Counter()
+        self._numbers = itertools.count()
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._workers = 0
         self._next_look = 0.0
@@ -60,31 +69,38 @@ class _Feeder:
             self._fill()
 
     def _fill(self) -> None:
-        while len(self._running) < _WAITING_PER_WORKER * max(1, self._workers):
-            task = self._tasks.next()
-            if task is None:
+        count = max(1, self._workers)
+        while len(self._running) < _WAITING_PER_WORKER * count:
+            # Fewer towards the end, so that no worker is left alone with many.
+            left = self._tasks.progress.rows_total - self._tasks.progress.rows
+            tasks = self._tasks.next(min(_ROWS_TOGETHER, left // (_SHARES_PER_WORKER * count)))
+            if not tasks:
                 return
-            self._submit(task, 0)
+            self._submit(tasks)
 
-    def _submit(self, task: Task, attempt: int) -> None:
-        future = self._client.submit(run_task, task, key=f"{task.name} #{attempt}", pure=False)
-        self._running[future] = task, attempt
+    def _submit(self, tasks: list[Task]) -> None:
+        key = f"{tasks[0].name} #{next(self._numbers)}"
+        future = self._client.submit(_in_turn, run_task, tasks, key=key, pure=False)
+        self._running[future] = tasks
         future.add_done_callback(self._done.put)
 
     def _take(self, future: Any) -> None:
         if future.status in ("cancelled", "lost"):
             raise self._lost()
-        task, attempt = self._running.pop(future)
+        tasks = self._running.pop(future)
         error = future.exception()
         if error is None:
-            self._tasks.finished(task)
-        elif type(error).__name__ == "KilledWorker":
+            self._tasks.finished(tasks)
+            return
+        task = first_left(tasks)
+        if type(error).__name__ == "KilledWorker":
             # Dask has already given it to several workers.
-            self._tasks.failed(task, "every process that tried it died (out of memory, perhaps)")
-        elif may_retry(task, error, attempt):
-            self._submit(task, attempt + 1)
+            self._tasks.failed(tasks, "every process that tried it died (out of memory, perhaps)")
+        elif may_retry(task, error, self._attempts[task.name]):
+            self._attempts[task.name] += 1
+            self._submit(tasks)
         else:
-            self._tasks.failed(task, told(error))
+            self._tasks.failed(tasks, told(error))
 
     def _look(self) -> None:
         """See whether the scheduler is still there, and how many workers it has: they may come and go."""
@@ -99,7 +115,13 @@ class _Feeder:
         self._next_look = time.monotonic() + _LOOK_SECONDS
 
     def _lost(self) -> SchedulerLost:
-        return SchedulerLost(self._address, self._tasks.progress.done, self._tasks.progress.total)
+        return SchedulerLost(self._address, self._tasks.done_by_now(), self._tasks.progress.total)
+
+
+def _in_turn(do: Callable[[Task], str], tasks: Sequence[Task]) -> None:
+    """What a worker is given. Those of the tasks that are already done cost nothing when it is given them again."""
+    for task in tasks:
+        do(task)
 
 
 def _cluster(workers: int, scheduler: str | None) -> contextlib.AbstractContextManager[str]:
@@ -112,10 +134,17 @@ def _local_cluster(workers: int) -> Iterator[str]:
     import dask
 
     distributed: Any = importlib.import_module("distributed")
-    # On a busy machine a worker takes its time to come up.
-    patient = {"distributed.comm.timeouts.connect": "60s", "distributed.admin.tick.limit": "60s"}
+    chosen = {
+        # On a busy machine a worker takes its time to come up.
+        "distributed.comm.timeouts.connect": "60s",
+        "distributed.admin.tick.limit": "60s",
+        # Dask has workers give memory back at once: a task then meets ten times as many page faults.
+        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+        # It looks at the stack of each task a hundred times a second, for a page that nobody sees.
+        "distributed.worker.profile.enabled": False,
+    }
     with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set(patient))
+        stack.enter_context(dask.config.set(chosen))
         with _deaf_children():
             # Entered in here: a Ctrl-C that waits until the block is left must find it on the stack.
             cluster = stack.enter_context(

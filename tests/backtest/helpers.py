@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from agents.backtest.catalog import Catalog, catalogue, find_files
 from agents.backtest.collect import Outputs, collect
 from agents.backtest.controls import ControlLine
-from agents.backtest.task import KINDS, Plan, run_task, tasks_of
+from agents.backtest.task import KINDS, Plan, kept_table, run_task, tasks_of
 from agents.backtest.variant import Options
 from agents.strategy.settings import Settings
 from schemas.records import Execution, Trade
@@ -61,9 +61,7 @@ def run_tasks(plan: Plan) -> dict[str, pa.Table]:
     tasks = tasks_of(plan)
     for task in tasks:
         run_task(task)
-    return {
-        kind: pa.concat_tables([pq.read_table(task.folder / f"{kind}.parquet") for task in tasks]) for kind in KINDS
-    }
+    return {kind: pa.concat_tables([kept_table(task.folder, kind) for task in tasks]) for kind in KINDS}
 
 
 def trades_bytes(plan: Plan, file: Path) -> bytes:

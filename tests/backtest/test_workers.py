@@ -44,6 +44,12 @@ def planned(data: Path, work: Path, *settings: Settings) -> Plan:
     return plan_of(data, work, CONTROLS, *settings)
 
 
+@pytest.fixture(params=["each alone", "all together"])
+def shared_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How tasks are given to workers."""
+    monkeypatch.setattr(workers, "_SHARES_PER_WORKER", 100 if request.param == "each alone" else 0.25)
+
+
 def of_one_process(data: Path, folder: Path) -> bytes:
     plan = planned(data, folder / "alone")
     run(plan, 1)
@@ -83,6 +89,7 @@ def test_a_killed_worker_is_replaced_and_its_task_done_again(
     assert trades_bytes(plan, tmp_path / "a.parquet") == of_one_process(data, tmp_path)
 
 
+@pytest.mark.usefixtures("shared_out")
 def test_a_task_that_kills_its_workers_is_named_and_the_others_are_kept(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +104,7 @@ def test_a_task_that_kills_its_workers_is_named_and_the_others_are_kept(
     assert trades_bytes(plan, tmp_path / "a.parquet") == of_one_process(data, tmp_path)
 
 
+@pytest.mark.usefixtures("shared_out")
 def test_an_error_of_a_task_on_a_worker_is_told_and_tried_again(
     tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
