@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from benchmarks import consumption
+from benchmarks.backtest import backtest
 from benchmarks.idle import idle
 from benchmarks.kernel import kernel
 from benchmarks.latency import latency
@@ -25,6 +26,7 @@ PARTS: Mapping[str, Callable[[Setting], Iterator[Table]]] = {
     "scaling": consumption.scaling,
     "latency": latency,
     "kernel": kernel,
+    "backtest": backtest,
     "start": start,
     "idle": idle,
     "restore": restore,

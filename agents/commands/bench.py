@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-_PARTS = "json, frames, peers, symbols, scaling, latency, kernel, start, idle, restore, memory"
+_PARTS = "json, frames, peers, symbols, scaling, latency, kernel, backtest, start, idle, restore, memory"
 
 
 def bench(

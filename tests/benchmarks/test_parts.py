@@ -9,6 +9,7 @@ import pytest
 
 from agents.stream.config import KafkaConfig
 from benchmarks import consumption
+from benchmarks.backtest import backtest
 from benchmarks.idle import idle
 from benchmarks.latency import Paced
 from benchmarks.memory import memory
@@ -73,6 +74,16 @@ def test_frames_are_measured_with_their_limits(setting: Setting) -> None:
     names = [row.name for row in table.rows]
     assert any("librdkafka" in name for name in names)
     assert "signals agent, marks each second" in names
+
+
+def test_backtests_are_measured_by_processes_and_dates(setting: Setting) -> None:
+    [table] = backtest(setting, dates=(1, 3))
+    assert [row.name for row in table.rows] == [
+        *("1 process, 1 dates", "1 process, 3 dates", "2 processes, 1 dates", "2 processes, 3 dates"),
+        *("1 process, 3 dates, without markouts", "1 process, 3 dates, four settings"),
+    ]
+    assert all(len(runs) == setting.repeats for row in table.rows for runs in row.figures.values())
+    assert [remark for remark in table.remarks if remark.startswith("3 dates: two processes are ")] != []
 
 
 def test_idle_agents_are_measured_each(setting: Setting) -> None:
