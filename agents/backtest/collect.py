@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 from agents.backtest import kernel, tables
 from agents.backtest.catalog import Day
 from agents.backtest.statistics import Drawdown, Markouts, sharpe
-from agents.backtest.task import Plan, kept_table
+from agents.backtest.task import DONE, KINDS, Plan, kept_table
 from agents.backtest.variant import EQUITY_STEP_NS, HORIZONS_SECONDS
 from agents.stream.errors import BadConfiguration
 
@@ -97,55 +99,113 @@ _ADDED = ["net_change", "realised_change", "fees_change", *_SUMS]
 
 def collect(plan: Plan, outputs: Outputs) -> list[Summary]:
     """Write the outputs of a finished plan; return the summaries of its settings."""
-    summaries = [Summary() for _ in plan.settings]
-    days, blocks = plan.catalog.days, range(len(plan.catalog.blocks))
-    span = sum((day.last_ts - day.first_ts) // EQUITY_STEP_NS + 1 for day in days)
-    stride = max(1, -(-span // max(_FEWEST_POINTS, int(_POINTS / len(plan.settings) ** 0.5))))
-    paths = outputs.paths()
-    before: dict[tuple[int, str], dict[str, float]] = {}
-    with contextlib.ExitStack() as stack:
-        writers = {kind: [stack.enter_context(_writer(path, kind)) for path in paths[kind]] for kind in paths}
-        for day in days:
-            folders = [plan.folders[day.date, block] for block in blocks]
-            parts = {kind: _joined(folders, kind) for kind in ("trades", "days")}
-            if writers["executions"]:
-                parts["executions"] = _joined(folders, "executions")
-            for kind, table in parts.items():
-                for writer in writers[kind]:
-                    writer.write_table(table)
-            _add_days(summaries, parts["days"], before if plan.carry else {})
-            _add_trades(summaries, parts["trades"])
-            equity = sum(np.load(folder / "equity.npy") for folder in folders)
-            for summary, curve in zip(summaries, equity, strict=True):
-                _add_equity(summary, curve, day, stride, plan.carry)
-    if outputs.folder is not None:
-        _write_summaries(outputs.folder, plan, parts["days"], summaries)
-    return summaries
+    with Collector(plan, outputs) as collector:
+        return collector.finish()
 
 
-@contextlib.contextmanager
-def _writer(path: Path, kind: str) -> Iterator[pq.ParquetWriter]:
-    """Writes a file under another name until it is whole."""
-    schema = {"trades": tables.TRADES, "executions": tables.EXECUTIONS, "days": tables.DAYS}[kind]
-    half = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(half, _plain(schema), compression="zstd") as writer:
-            yield _Plain(writer, schema)
-        half.replace(path)
-    except OSError as error:
-        raise BadConfiguration(f"cannot write {path}: {error}") from error
+class Collector:
+    """Takes the dates of a plan in their order, each as soon as all of its tasks are done.
+
+    left: the dates not yet taken. Used in a `with` block; outputs appear when `finish` has been called, and not at all
+    if it has not. Raises BadConfiguration where they cannot be written.
+    """
+
+    def __init__(self, plan: Plan, outputs: Outputs) -> None:
+        self._plan = plan
+        self._outputs = outputs
+        self._summaries = [Summary() for _ in plan.settings]
+        self.left = deque(plan.catalog.days)
+        span = sum((day.last_ts - day.first_ts) // EQUITY_STEP_NS + 1 for day in plan.catalog.days)
+        self._stride = max(1, -(-span // max(_FEWEST_POINTS, int(_POINTS / len(plan.settings) ** 0.5))))
+        self._before: dict[tuple[int, str], dict[str, float]] = {}
+        self._last_days = tables.DAYS.empty_table()
+        self._writers: dict[str, list[_Writer]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            for kind, paths in self._outputs.paths().items():
+                own = self._writers.setdefault(kind, [])
+                for path in paths:
+                    own.append(_Writer(path, kind))
+        except BadConfiguration:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for writer in self._every_writer():
+            writer.discard()
+
+    def advance(self) -> None:
+        """Take the dates whose tasks are done by now."""
+        while self.left and all((folder / DONE).exists() for folder in self._folders(self.left[0])):
+            self._take(self.left.popleft())
+
+    def finish(self) -> list[Summary]:
+        """Take what is left, all tasks being done; the summaries of the settings."""
+        while self.left:
+            self._take(self.left.popleft())
+        for writer in self._every_writer():
+            writer.keep()
+        if self._outputs.folder is not None:
+            _write_summaries(self._outputs.folder, self._plan, self._last_days, self._summaries)
+        return self._summaries
+
+    def _every_writer(self) -> list[_Writer]:
+        return [writer for writers in self._writers.values() for writer in writers]
+
+    def _folders(self, day: Day) -> list[Path]:
+        return [self._plan.folders[day.date, block] for block in range(len(self._plan.catalog.blocks))]
+
+    def _take(self, day: Day) -> None:
+        folders, carry = self._folders(day), self._plan.carry
+        wanted = [kind for kind in KINDS if kind != "executions" or self._writers[kind]]
+        parts = {kind: _joined(folders, kind) for kind in wanted}
+        for kind, table in parts.items():
+            for writer in self._writers[kind]:
+                writer.write(table)
+        self._last_days = parts["days"]
+        _add_days(self._summaries, parts["days"], self._before if carry else {})
+        _add_trades(self._summaries, parts["trades"])
+        equity = sum(np.load(folder / "equity.npy") for folder in folders)
+        for summary, curve in zip(self._summaries, equity, strict=True):
+            _add_equity(summary, curve, day, self._stride, carry)
 
 
-class _Plain:
-    """Writes words as plain strings: their dictionaries differ from task to task."""
+class _Writer:
+    """Writes a file under another name until it is whole. Words become plain strings: each task has its own codes."""
 
-    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
-        self._writer = writer
-        self._schema = _plain(schema)
+    def __init__(self, path: Path, kind: str) -> None:
+        self._path = path
+        self._half = path.with_name(f".{path.name}.part")
+        self._schema = _plain({"trades": tables.TRADES, "executions": tables.EXECUTIONS, "days": tables.DAYS}[kind])
+        with self._told():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = pq.ParquetWriter(self._half, self._schema, compression="zstd")
 
-    def write_table(self, table: pa.Table) -> None:
-        self._writer.write_table(table.cast(self._schema))
+    def write(self, table: pa.Table) -> None:
+        """Append rows."""
+        with self._told():
+            self._file.write_table(table.cast(self._schema))
+
+    def keep(self) -> None:
+        """Give the file its name."""
+        with self._told():
+            self._file.close()
+            self._half.replace(self._path)
+
+    def discard(self) -> None:
+        """Leave no half of a file; one that is kept stays."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+            self._half.unlink()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BadConfiguration(f"cannot write {self._path}: {error}") from error
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

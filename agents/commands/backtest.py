@@ -68,7 +68,7 @@ def backtest(
     """Run the strategy over files of quotes, without Kafka; the result is that of the agents."""
     from agents.backtest.catalog import catalogue, find_files
     from agents.backtest.charts import Chosen
-    from agents.backtest.collect import Outputs, collect
+    from agents.backtest.collect import Collector, Outputs
     from agents.backtest.options import full_setting, parse_date, parse_duration, parse_sweep, swept_settings
     from agents.backtest.running import default_folder, forget, run
     from agents.backtest.task import Plan
@@ -92,7 +92,7 @@ def backtest(
         options=Options(parse_duration("--latency", latency), not no_markouts, all_executions),
         controls=_controls(controls, catalog.symbols, max_position, lot),
         carry=not reset,
-        folder=work or default_folder(home()),
+        folder=(work or default_folder(home())).absolute(),
         catalog=catalog,
     )
     _check_calendars(plan)
@@ -105,12 +105,15 @@ def backtest(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
 
-    def watch(progress: Progress) -> None:
-        shown(progress)
-        stop.check()
+    with Collector(plan, Outputs(out, trades, executions)) as collector:
 
-    run(plan, count, scheduler, watch)
-    summaries = collect(plan, Outputs(out, trades, executions))
+        def watch(progress: Progress) -> None:
+            shown(progress)
+            stop.check()
+            collector.advance()
+
+        run(plan, count, scheduler, watch)
+        summaries = collector.finish()
     if report is not None:
         from agents.backtest.report import write_report
 
@@ -142,7 +145,11 @@ def _controls(path: Path | None, symbols: list[str], max_position: float, lot: f
     if path is not None:
         return tuple(read_controls(path))
     try:
-        control = make_control(max_position_dollars=max_position, lot_shares=lot, size_step=min(1.0, lot))
+        step = min(1.0, lot)
+        # The default of 10 steps would have lots below it open nothing.
+        control = make_control(
+            max_position_dollars=max_position, lot_shares=lot, size_step=step, min_fill_shares=min(10 * step, lot)
+        )
     except InvalidControl as error:
         raise BadConfiguration(f"--max-position, --lot: {error}") from error
     return tuple(same_for_all(symbols, control))

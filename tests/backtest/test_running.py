@@ -17,17 +17,17 @@ from typer.testing import CliRunner
 
 from agents.backtest import task as task_module
 from agents.backtest.charts import Chosen
-from agents.backtest.collect import Outputs, collect
+from agents.backtest.collect import Collector, Outputs, collect
 from agents.backtest.controls import ControlLine, same_for_all
-from agents.backtest.errors import TasksFailed
+from agents.backtest.errors import Interrupted, TasksFailed
 from agents.backtest.options import full_setting, parse_sweep, swept_settings
 from agents.backtest.queue import Progress
 from agents.backtest.report import Sweep, write_report
 from agents.backtest.running import forget, run
 from agents.backtest.statistics import Drawdown, sharpe
 from agents.backtest.task import Plan, Task, tasks_of
-from agents.strategy.settings import Settings
 from agents.cli import app
+from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration
 from schemas.records import Control
 from tests.backtest import market
@@ -180,6 +180,8 @@ def test_the_command_lists_runs_and_resumes(tmp_path: Path, data: Path) -> None:
     again = call("--from", "2013-11-27", "--to", "2013-11-29", "--trades", str(trades), "--set", "band=0.5")
     assert "2 kept from before" in again.stderr
     assert call("--set", "bandwidth=1").returncode == 2
+    few = call("--lot", "5", "--trades", str(trades), "--set", "band=0.5")
+    assert few.returncode == 0 and pq.read_table(trades).num_rows > 100
     assert call("--from", "2020-01-01").returncode == 2
 
 
@@ -253,6 +255,51 @@ def test_what_depends_on_something_that_has_changed_is_done_anew(
     controls = [*CONTROLS, ControlLine(key="AAA", control=None, version=9)] if changed == "control" else CONTROLS
     done = [task.done for task in tasks_of(plan_of(data, tmp_path / "work", controls))]
     assert done == [changed == "file", False]
+
+
+def test_dates_are_collected_as_they_are_done_and_outputs_appear_at_the_end(tmp_path: Path, data: Path) -> None:
+    plan, outputs = planned(data, tmp_path / "work"), Outputs(tmp_path / "out", tmp_path / "trades.parquet")
+    left: list[int] = []
+    with Collector(plan, outputs) as collector:
+
+        def watch(progress: Progress) -> None:
+            collector.advance()
+            left.append(len(collector.left))
+            assert not (tmp_path / "trades.parquet").exists()
+
+        run(plan, 1, watch=watch)
+        summaries = collector.finish()
+    assert left == [2, 1, 0]
+    at_once = collect(plan, Outputs(tmp_path / "again"))
+    assert [(one.totals(), one.equity) for one in summaries] == [(one.totals(), one.equity) for one in at_once]
+    for file in ("trades", "days", "pnl", "totals"):
+        assert (tmp_path / "out" / f"{file}.parquet").read_bytes() == (
+            tmp_path / "again" / f"{file}.parquet"
+        ).read_bytes()
+    assert (tmp_path / "trades.parquet").read_bytes() == (tmp_path / "out" / "trades.parquet").read_bytes()
+
+
+def test_a_run_that_is_stopped_leaves_no_half_of_an_output(tmp_path: Path, data: Path) -> None:
+    plan, outputs = planned(data, tmp_path / "work"), Outputs(tmp_path / "out", tmp_path / "trades.parquet")
+    with pytest.raises(Interrupted), Collector(plan, outputs) as collector:
+
+        def watch(progress: Progress) -> None:
+            collector.advance()
+            if progress.done == 1:
+                raise KeyboardInterrupt
+
+        run(plan, 1, watch=watch)
+    assert [path.name for path in tmp_path.rglob("*.part")] == []
+    assert not (tmp_path / "trades.parquet").exists()
+
+
+def test_outputs_that_cannot_be_written_are_told_before_the_work(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "file").touch()
+    plan = planned(data, tmp_path / "work")
+    outputs = Outputs(tmp_path / "out", tmp_path / "file" / "trades.parquet")
+    with pytest.raises(BadConfiguration, match=r"cannot write .*/file/trades\.parquet"), Collector(plan, outputs):
+        pass
+    assert [path.name for path in tmp_path.rglob("*.part")] == []
 
 
 def test_fresh_does_all_of_it_again(tmp_path: Path, data: Path) -> None:
