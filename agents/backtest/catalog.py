@@ -96,7 +96,8 @@ def find_files(
     Raises BadConfiguration when nothing is found or a file cannot be used.
     """
     patterns = list(patterns)
-    paths = list(dict.fromkeys(path for pattern in patterns for path in sorted(_expand(pattern))))
+    # Absolute: workers elsewhere run in other folders, and a file that is named in two ways is one.
+    paths = list(dict.fromkeys(str(Path(path).absolute()) for pattern in patterns for path in sorted(_expand(pattern))))
     if not paths:
         raise BadConfiguration(
             f"no Parquet files of quotes in {' '.join(patterns)}; make some with: mm import csv, or mm import synthetic"

@@ -159,10 +159,13 @@ def scheduler(tmp_path: Path) -> Iterator[Scheduler]:
 
 def test_any_scheduler_may_do_the_work(tmp_path: Path, data: Path, scheduler: Scheduler) -> None:
     assert scheduler.address.startswith("tcp://")
-    arguments = ["--work", str(tmp_path / "work"), "--scheduler", scheduler.address, "--max-position", "8000"]
-    command = [sys.executable, "-m", "agents.cli", "backtest", str(data), *arguments]
+    # Its workers run in another folder than the command, which names its own as seen from there, and a file twice.
+    arguments = ["--work", "work", "--scheduler", scheduler.address, "--max-position", "8000"]
+    command = [sys.executable, "-m", "agents.cli", "backtest", data.name, f"./{data.name}", *arguments]
     trades = tmp_path / "a.parquet"
-    done = subprocess.run([*command, "--trades", str(trades)], capture_output=True, text=True, timeout=SECONDS)
+    command += ["--trades", str(trades)]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     assert trades.read_bytes() == of_one_process(data, tmp_path)
 
