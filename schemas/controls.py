@@ -11,6 +11,7 @@ from schemas.records import EVERY_SYMBOL, Control, StarControl
 _SYMBOL = re.compile(r"[!-~]{1,32}")
 _EXPECTED = re.compile(r"Expected `([^`]+)`( [<>]=? \S+)?(?:, got `([^`]+)`)? - at `\$\.(\w+)`")
 _WORDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a text", "null": "empty"}
+_DEFAULT_MIN_FILL_STEPS = 10
 _control = msgspec.json.Decoder(Control)
 _star = msgspec.json.Decoder(StarControl)
 
@@ -45,6 +46,12 @@ def make_control(**fields: object) -> Control:
         return msgspec.convert(fields, Control)
     except ValueError as error:
         raise InvalidControl(_in_words(str(error))) from error
+
+
+def min_fill_shares(control: Control) -> float:
+    """The smallest fill that may open or add. Above ``lot_shares`` nothing is ever opened, though positions close."""
+    given = control.min_fill_shares
+    return _DEFAULT_MIN_FILL_STEPS * control.size_step if given is None else given
 
 
 def _in_words(error: str) -> str:

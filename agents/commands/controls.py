@@ -12,6 +12,7 @@ import typer
 from agents.commands.options import with_settings
 from agents.configuration import Configuration
 from agents.stream.errors import BadConfiguration
+from schemas.controls import min_fill_shares
 from schemas.records import Control, State
 
 if TYPE_CHECKING:
@@ -160,6 +161,18 @@ def _dollars_or_none(name: str, text: str) -> float | None:
 def _show(written: Written) -> None:
     control = "removed" if written.control is None else msgspec.json.encode(written.control).decode()
     typer.echo(f"{written.key} version {written.version}: {control}; {written.holds}")
+    if isinstance(written.control, Control):
+        _warn(written.key, written.control)
+
+
+def _warn(symbol: str, control: Control) -> None:
+    lot, least = control.lot_shares, min_fill_shares(control)
+    if lot < least:
+        typer.echo(
+            f"{symbol} opens nothing: its lot of {lot:.10g} is below min_fill_shares, {least:.10g}; "
+            f"to open with such lots: mm controls set {symbol} --min-fill {lot:.10g}",
+            err=True,
+        )
 
 
 def _cell(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from agents.dashboard.tables import Table
-from schemas.controls import InvalidControl, parse_control
+from schemas.controls import InvalidControl, min_fill_shares, parse_control
 from schemas.records import EVERY_SYMBOL, Control, Execution
 
 
@@ -92,7 +92,7 @@ class ControlDesk:
         else:
             effect = "before", None
         own = control if isinstance(control, Control) else None
-        smallest = own and (10 * own.size_step if own.min_fill_shares is None else own.min_fill_shares)
+        smallest = own and min_fill_shares(own)
         self._table.put(
             key,
             (

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import msgspec
 
 from agents.strategy.grid import IGNORED, LISTED, WATCHED
+from schemas.controls import min_fill_shares
 from schemas.records import EVERY_SYMBOL, Control, ControlInForce, StarControl, State
 
 _STRICTNESS = {state: rank for rank, state in enumerate(State)}
-_DEFAULT_MIN_FILL_STEPS = 10
 
 
 def stricter(a: State, b: State) -> State:
@@ -205,14 +205,13 @@ class ControlBook:
         cached = self._in_force.get(symbol)
         if cached is not None and cached.version == held.version and cached.star_version == star_version:
             return cached
-        minimum = control.min_fill_shares
         in_force = ControlInForce(
             version=held.version,
             star_version=star_version,
             max_position_dollars=control.max_position_dollars,
             lot_shares=control.lot_shares,
             size_step=control.size_step,
-            min_fill_shares=_DEFAULT_MIN_FILL_STEPS * control.size_step if minimum is None else minimum,
+            min_fill_shares=min_fill_shares(control),
             max_loss_dollars=control.max_loss_dollars,
             allow_short=control.allow_short,
             state=stricter(control.state, star.control.state) if star and star.control else control.state,

@@ -202,6 +202,12 @@ def test_set_changes_only_what_is_given(on_topics: Mm) -> None:
     }
 
 
+def test_a_lot_too_small_to_open_anything_is_told(on_topics: Mm) -> None:
+    told_once = on_topics("controls", "set", "BAC", "--lot", 7)
+    assert "BAC opens nothing: its lot of 7 is below min_fill_shares, 10" in told_once.stderr
+    assert on_topics("controls", "set", "BAC", "--min-fill", 7).stderr == ""
+
+
 def test_a_control_may_wait_for_its_time_but_a_halt_never_does(on_topics: Mm) -> None:
     written = shown(on_topics("controls", "set", "BAC", "--lot", 7, "--effective-from", "2031-01-31T15:30:01Z"))
     assert "holds from 2031-01-31T15:30:10Z" in written
