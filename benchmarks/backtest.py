@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import statistics
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from agents.backtest.store import PRICES, file_path, write_file
 from agents.feeds.quotes import concatenate
@@ -24,7 +26,7 @@ from benchmarks.setting import Setting
 _SYMBOLS = 8
 _PER_SYMBOL_SECOND = 100.0
 _DAY_NS = 86_400 * NS
-_BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1 << 10
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,16 @@ class _Case:
     more: tuple[str, ...] = ()
 
 
-def backtest(setting: Setting, dates: Sequence[int] = (2, 10, 40)) -> Iterator[Table]:
-    """Whole commands, from their start to their end; most of dates is how many there are."""
+def backtest(setting: Setting, dates: tuple[int, int, int] = (2, 20, 100)) -> Iterator[Table]:
+    """Whole commands, from their start to their end; dates: few, some and many."""
     folder = setting.folder / "dates"
-    setting.note(f"writing {max(dates)} dates of about {setting.quotes:,} quotes")
-    of_date = _write(folder, setting.quotes, max(dates))
+    setting.note(f"writing {dates[-1]} dates of about {setting.quotes:,} quotes")
+    of_date = _write(folder, setting.quotes, dates[-1])
     alone, together = [_by_dates(workers, dates) for workers in (1, 2)]
-    most = max(dates)
+    few, some, many = dates
     others = [
-        _Case(f"1 process, {most} dates, without markouts", most, more=("--no-markouts",)),
-        _Case(f"1 process, {most} dates, four settings", most, more=("--sweep", "band=0.5,1,1.5,2")),
+        _Case(f"1 process, {some} dates, without markouts", some, more=("--no-markouts",)),
+        _Case(f"1 process, {some} dates, four settings", some, more=("--sweep", "band=0.5,1,1.5,2")),
     ]
     cases = [*alone, *together, *others]
     conditions = setting.conditions(
@@ -65,7 +67,7 @@ def backtest(setting: Setting, dates: Sequence[int] = (2, 10, 40)) -> Iterator[T
         f"{case.dates} dates: two processes are {_median(a, 's') / _median(b, 's'):.2f} times as fast as one"
         for case, a, b in zip(alone, one, two, strict=True)
     ]
-    more = (most - min(dates)) * of_date / 1e6
+    more = (many - few) * of_date / 1e6
     for name, by_dates in (("one process", one), ("two processes", two)):
         seconds, cpu = (_median(by_dates[-1], figure) - _median(by_dates[0], figure) for figure in ("s", "CPU s"))
         remarks.append(
@@ -76,7 +78,7 @@ def backtest(setting: Setting, dates: Sequence[int] = (2, 10, 40)) -> Iterator[T
 
 def _by_dates(workers: int, dates: Sequence[int]) -> list[_Case]:
     noun = "process" if workers == 1 else "processes"
-    return [_Case(f"{workers} {noun}, {count} dates", count, workers) for count in sorted(dates)]
+    return [_Case(f"{workers} {noun}, {count} dates", count, workers) for count in dates]
 
 
 def _write(folder: Path, quotes: int, dates: int) -> int:
@@ -105,21 +107,35 @@ def _run(work: Path, folder: Path, case: _Case, of_date: int) -> dict[str, float
     with told.open("wb") as log:
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
+        peak, ended = 0, 0
+        while not ended:
+            peak = max(peak, _resident_bytes(process.pid))
+            time.sleep(_LOOK_SECONDS)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: {told.read_text()}")
     quotes = case.dates * of_date / 1e6
     cpu = usage.ru_utime + usage.ru_stime
-    figures = {
+    return {
         "s": seconds,
         "million quotes/s": quotes / seconds,
         "CPU s": cpu,
         "million quotes a CPU second": quotes / cpu,
+        "peak MB": peak / 2**20,
     }
-    # Of the process itself: its workers are not in it.
-    return figures if case.workers > 1 else figures | {"peak MB": usage.ru_maxrss * _BYTES_OF_MAXRSS / 2**20}
+
+
+def _resident_bytes(pid: int) -> int:
+    """Of a process and all below it."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += one.memory_info().rss
+    return total
 
 
 def _median(one: Row, figure: str) -> float:

@@ -77,13 +77,14 @@ def test_frames_are_measured_with_their_limits(setting: Setting) -> None:
 
 
 def test_backtests_are_measured_by_processes_and_dates(setting: Setting) -> None:
-    [table] = backtest(setting, dates=(1, 3))
+    [table] = backtest(setting, dates=(2, 3, 4))
+    by_dates = [f"{processes}, {dates} dates" for processes in ("1 process", "2 processes") for dates in (2, 3, 4)]
     assert [row.name for row in table.rows] == [
-        *("1 process, 1 dates", "1 process, 3 dates", "2 processes, 1 dates", "2 processes, 3 dates"),
+        *by_dates,
         *("1 process, 3 dates, without markouts", "1 process, 3 dates, four settings"),
     ]
     assert all(len(runs) == setting.repeats for row in table.rows for runs in row.figures.values())
-    assert [remark for remark in table.remarks if remark.startswith("3 dates: two processes are ")] != []
+    assert [remark for remark in table.remarks if remark.startswith("4 dates: two processes are ")] != []
 
 
 def test_idle_agents_are_measured_each(setting: Setting) -> None:
