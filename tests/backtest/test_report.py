@@ -70,6 +70,31 @@ def test_a_report_shows_every_part(page: Page, report: Path) -> None:
     expect(page.locator("#conditions")).to_contain_text("XNYS")
 
 
+def dollars(value: float) -> str:
+    """As the page writes amounts below ten million."""
+    return f"{'−' if value < 0 else ''}${abs(value):,.{2 if abs(value) < 1_000 else 0}f}"
+
+
+def test_every_figure_is_that_of_the_best_setting(page: Page, report: Path) -> None:
+    opened(page, report)
+    best = max((result["totals"] for result in shown_data(report)["results"]), key=lambda one: one["net_change"])
+    for name, texts in {
+        "Net": [dollars(best["net_change"]), f"fees {dollars(best['fees_change'])}"],
+        "Net per turnover": [
+            f"{best['net_bps_of_turnover']:.3f} bp".replace("-", "−"),
+            f"of {dollars(best['turnover'])}",
+        ],
+        "Sharpe, daily × √252": ["needs 20 days, there are 2"],
+        "Largest fall": [dollars(best["max_drawdown"])],
+        "Hit rate": [f"{best['hit_rate']:.1%}".replace("%", " %"), f"of {best['closing_trades']:,.0f} that closed"],
+        "Time in market": [f"{best['time_in_market']:.1%}".replace("%", " %")],
+        "Mean exposure": [dollars(best["mean_exposure"]), f"largest of a symbol {dollars(best['max_exposure'])}"],
+    }.items():
+        tile = page.locator("#figures .tile").filter(has=page.get_by_text(name, exact=True))
+        for text in texts:
+            expect(tile).to_contain_text(text)
+
+
 def test_a_cell_of_the_heat_map_shows_its_setting_everywhere(page: Page, report: Path) -> None:
     opened(page, report)
     data = shown_data(report)

@@ -75,11 +75,14 @@ def test_too_many_trades_are_raised_once_and_cleared_once() -> None:
     assert (raised.ts, cleared.ts) == (T0 + 3 * NS, T0 + 130 * NS)
 
 
-def test_turnover_above_its_bound_is_raised() -> None:
+def test_turnover_above_its_bound_is_raised_once_and_cleared_once() -> None:
     settings = SurveillanceSettings(turnover=WindowRule(above=2))
-    _, alerts = run(rules.apply_trade, [trade("A", 0), trade("A", 1), trade("A", 2)], settings)
-    assert states(alerts) == [("turnover", "RAISED")]
-    assert alerts[0].value == pytest.approx(2 + 1 / 1024)
+    _, alerts = run(rules.apply_trade, [trade("A", number) for number in (0, 1, 2, 3, 400)], settings)
+    assert states(alerts) == [("turnover", "RAISED"), ("turnover", "CLEARED")]
+    raised, cleared = alerts
+    assert raised.id == cleared.id == f"A-turnover-{T0 - 4 * MINUTE_NS}"
+    assert raised.value == pytest.approx(2 + 1 / 1024)
+    assert (raised.ts, cleared.ts) == (T0 + NS, T0 + 400 * NS)
 
 
 def test_drawdown_counts_from_the_highest_net_and_needs_a_recovery_to_clear() -> None:
@@ -101,7 +104,8 @@ def test_a_loss_from_the_start_is_a_drawdown() -> None:
 
 def test_a_position_near_its_limit_is_raised_long_and_short() -> None:
     for side in (1, -1):
-        row, alerts = run(rules.apply_order, [order("A", T0, side * 90, 500), order("A", T0 + NS, side * 95, 50)])
+        near = [order("A", T0, side * 90, 500), *(order("A", T0 + n * NS, side * 95, 50) for n in (1, 2))]
+        row, alerts = run(rules.apply_order, near)
         assert states(alerts) == [("position", "RAISED")]
         assert row.limit == pytest.approx(1000)
         assert alerts[0].value == pytest.approx(0.95)
