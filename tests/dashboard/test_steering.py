@@ -1,5 +1,6 @@
 """Controls edited on the page, on the real pipeline: what is sent is what the agents then do."""
 
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -38,6 +39,8 @@ def test_edited_control_changes_the_next_executions_and_says_since_when(
 ) -> None:
     open_page(page, dashboard.url, tab="controls")
     expect(cell(page, "controls", "AAPL", "lot_shares")).to_have_text("50")
+    # Executions are known: else the page could not tell whether the edit came before them.
+    expect(cell(page, "controls", "AAPL", "effect")).to_contain_text(re.compile("in force|since"), timeout=30_000)
     edit(page, "AAPL", "lot_shares", "20")
     expect(page.locator(".q-notification", has_text="AAPL: sent as version")).to_contain_text(
         "holds from the next decision"
