@@ -84,7 +84,7 @@ class Runner:
         self._followers: list[Follower] = []
         self._newest_ms = 0
         self._next_lag = 0.0
-        self._transactions = Transactions(config, f"{agent.role}-{instance}")
+        self._transactions = Transactions(config, f"{agent.role}-{instance}", self.beat)
         self.metrics = Metrics(agent.role, instance, self._row_counters)
 
     # -- what others ask -----------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class Runner:
             batches = self._poll()
             for batch in batches:
                 self._process(batch)
-            self._transactions.settle(wait=False)
+            self._transactions.settle(wait_for_it=False)
             if self._transactions.started is not None and self._due(drained=not batches):
                 self._commit()
         except TransactionFailed as error:
@@ -230,6 +230,7 @@ class Runner:
 
     def _commit(self) -> None:
         """Begin to commit table rows, checkpoints and offsets of everything that was processed."""
+        self._transactions.settle()
         began, newest_ms = time.monotonic(), self._newest_ms
         for partition, held in self._held.items():
             if held.changed:
@@ -342,8 +343,8 @@ class Runner:
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # Somebody else may own them by now: nothing of ours may be committed any more.
-        if self._transactions.uncommitted:
+        # Somebody else may own them by now. What is being committed the group refuses, if it comes too late.
+        if self._transactions.uncommitted and not self._stale:
             self._abort(TransactionFailed("partitions were lost"))
         self._drop(partitions)
         consumer.incremental_unassign(partitions)
@@ -380,6 +381,8 @@ class Runner:
 
     def _close(self) -> None:
         self._stop.set()
+        # Closing revokes partitions: what an exception has left half done must not be committed on that occasion.
+        self._stale = True
         for follower in self._followers:
             follower.close()
         self._restorer.close()

@@ -6,9 +6,10 @@ While one is being committed, the next one is filled: its records wait here unti
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import Any, NoReturn
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -23,6 +24,10 @@ _Record = tuple[str, bytes | None, bytes | None, int, Headers | None]
 _INIT_SECONDS = 30.0
 _CALL_SECONDS = 5.0
 _PATIENCE_SECONDS = 12.0
+_STEP_SECONDS = 0.1
+_AGAIN_SECONDS = 0.02
+_CLOSE_SECONDS = 1.0
+_OPEN_SECONDS = 2.0
 _HANDED_OVER = 1_000
 _COORDINATOR_MOVES = (
     KafkaError.NOT_COORDINATOR,
@@ -35,17 +40,23 @@ _COORDINATOR_MOVES = (
 class Transactions:
     """Begins, fills and ends transactions; raises `TransactionFailed` or `ProducerLost`, never a bare Kafka error.
 
-    now: a monotonic clock in seconds. `started` is the time at which the transaction that is being filled began, else
-    None.
+    beat: called now and then by whatever waits; what it raises is passed on. now: a monotonic clock in seconds.
+    `started` is the time at which the transaction that is being filled began, else None.
     """
 
-    def __init__(self, config: KafkaConfig, transactional_id: str, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        transactional_id: str,
+        beat: Callable[[], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._config = config
         self._id = transactional_id
+        self._beat = beat
         self._now = now
-        self._committer = ThreadPoolExecutor(1, "commit")
         self._committing: Future[float] | None = None
-        self._commit_started: float | None = None
+        self._oldest: float | None = None  # since when there has been something that is not known to be committed
         self._begun = False  # whether the client knows of the transaction that is being filled
         self._waiting: list[_Record] = []
         self.started: float | None = None
@@ -55,17 +66,21 @@ class Transactions:
     def open(self) -> None:
         """Take over the transactional id: aborts what a predecessor left open. Raises NoBroker."""
         self._empty()
-        self._committing, self._begun = None, False
+        self._committing, self._oldest, self._begun = None, None, False
         deadline = self._now() + _INIT_SECONDS
+        self._producer: Producer = clients.transactional_producer(self._config, self._id)
         while True:
-            self._producer: Producer = clients.transactional_producer(self._config, self._id)
             try:
-                self._producer.init_transactions(max(1.0, deadline - self._now()))
+                self._producer.init_transactions(_OPEN_SECONDS)
                 return
             except KafkaException as error:
-                # A coordinator that moves or still loads, as after the start of a broker, is there a moment later.
-                if error.args[0].code() not in _COORDINATOR_MOVES or self._now() > deadline:
+                code = error.args[0].code()
+                if self._now() > deadline or code not in (KafkaError._TIMED_OUT, *_COORDINATOR_MOVES):
                     self._refuse(error)
+                if code != KafkaError._TIMED_OUT:
+                    # A coordinator that moves or still loads, as after a broker's start, is there a moment later.
+                    self._producer = clients.transactional_producer(self._config, self._id)
+            self._beat()
 
     def _refuse(self, error: KafkaException) -> NoReturn:
         reason = error.args[0]
@@ -81,14 +96,16 @@ class Transactions:
         return self.started is not None or self._committing is not None
 
     def seconds_open(self) -> float:
-        """How long the oldest transaction that is not known to be committed has been open, 0 when there is none."""
-        began = self._commit_started if self._committing is not None else self.started
-        return 0.0 if began is None else self._now() - began
+        """For how long there has been something that is not known to be committed, 0 when there is nothing."""
+        oldest = self._oldest
+        return 0.0 if oldest is None else self._now() - oldest
 
     def begin(self) -> None:
         """Begin a transaction unless one is being filled."""
         if self.started is None:
             self.started = self._now()
+            if self._oldest is None:
+                self._oldest = self.started
 
     def send(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
@@ -104,7 +121,7 @@ class Transactions:
         """Give the producer what waits, once the transaction before is committed."""
         self.settle()
         if not self._begun:
-            self._call(lambda producer: producer.begin_transaction())
+            self._call(lambda producer: producer.begin_transaction(), self._beat)
             self._begun = True
         for record in self._waiting:
             self._produce(record)
@@ -120,7 +137,8 @@ class Transactions:
                 return
             except BufferError:
                 deadline = deadline or self._now() + _PATIENCE_SECONDS
-                self._producer.poll(0.05)
+                self._producer.poll(_STEP_SECONDS)
+                self._beat()
                 if self._now() > deadline:
                     raise ProducerLost("the broker took no records for too long") from None
             except KafkaException as error:
@@ -135,36 +153,46 @@ class Transactions:
         positions = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
         # With the group's metadata: the broker refuses it from a process that the group has thrown out meanwhile.
         metadata = consumer.consumer_group_metadata()
-        self._commit_started = self.started
         self._done = done
-        self._committing = self._committer.submit(self._commit, positions, metadata)
+        self._committing = _in_background("commit", lambda: self._commit(positions, metadata))
         self._empty()
 
     def _commit(self, positions: list[TopicPartition], metadata: Any) -> float:
-        self._call(lambda producer: producer.send_offsets_to_transaction(positions, metadata, _CALL_SECONDS))
-        self._call(lambda producer: producer.commit_transaction(_CALL_SECONDS))
+        self._call(lambda producer: producer.send_offsets_to_transaction(positions, metadata, _CALL_SECONDS), _nothing)
+        self._call(lambda producer: producer.commit_transaction(_CALL_SECONDS), _nothing)
         self._begun = False
         return self._now()
 
-    def settle(self, wait: bool = True) -> None:
+    def settle(self, wait_for_it: bool = True) -> None:
         """Take note of a commit under way that is done, or wait until it is; raise what it failed with."""
-        if self._committing is None or not (wait or self._committing.done()):
+        committing = self._committing
+        if committing is None or not (wait_for_it or committing.done()):
             return
-        committing, self._committing = self._committing, None
-        self._done(committing.result())
+        while not committing.done():
+            wait([committing], _STEP_SECONDS)
+            self._beat()
+        self._committing = None
+        try:
+            ended = committing.result()
+        finally:
+            del committing  # with its exception it would keep this frame, and with it a lost producer, in memory
+        self._oldest = self.started
+        self._done(ended)
 
     def abort(self) -> None:
         """Abort what is not committed. A commit under way may still succeed."""
         self._empty()
-        with contextlib.suppress(TransactionFailed, ProducerLost):
+        with contextlib.suppress(TransactionFailed):
             self.settle()
         if self._begun:
-            self._call(lambda producer: producer.abort_transaction(_CALL_SECONDS), aborting=True)
+            self._call(lambda producer: producer.abort_transaction(_CALL_SECONDS), self._beat, aborting=True)
             self._begun = False
+        self._oldest = None
 
     def close(self) -> None:
-        """End the thread that commits."""
-        self._committer.shutdown()
+        """Leave a moment to a commit that is still under way."""
+        if self._committing is not None:
+            wait([self._committing], _CLOSE_SECONDS)
 
     def _empty(self) -> None:
         """Nothing is being filled."""
@@ -172,7 +200,7 @@ class Transactions:
         self.started = None
         self.records = self.bytes = 0
 
-    def _call(self, step: Callable[[Producer], object], aborting: bool = False) -> None:
+    def _call(self, step: Callable[[Producer], object], beat: Callable[[], None], aborting: bool = False) -> None:
         """One step of a transaction, again while the client says that it may be tried again."""
         deadline = self._now() + _PATIENCE_SECONDS
         while True:
@@ -183,6 +211,26 @@ class Transactions:
                 reason = error.args[0]
                 if not reason.retriable() or self._now() > deadline:
                     raise ProducerLost(reason.str()) if aborting else _failure(reason) from error
+            beat()
+            time.sleep(_AGAIN_SECONDS)  # some errors come back at once
+
+
+def _nothing() -> None:
+    """The thread that commits is nobody's heart."""
+
+
+def _in_background(name: str, work: Callable[[], float]) -> Future[float]:
+    """Do something in a thread that does not keep the process alive: the client can hang in a call for good."""
+    future: Future[float] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 def _failure(reason: KafkaError) -> StreamError:

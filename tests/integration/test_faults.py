@@ -72,6 +72,8 @@ def audit(desk: Pipeline, undisturbed: str) -> None:
         assert positions[symbol]["shares"] == sum(signed)
     signals = [(s["symbol"], s["ts"], s["reason"] == "END") for s in desk.records(SIGNALS.name)]
     assert len(set(signals)) == len(signals)
+    # A table that is ahead of its input makes what comes again late.
+    assert desk.counters("signals")["late"] == 0
 
 
 class Gate:
@@ -236,6 +238,59 @@ def test_commit_that_fails_takes_along_what_was_done_beside_it(
     desk.start("portfolio")
     desk.wait_until_drained()
     assert signals.runner.metrics.aborts._value.get() >= 1
+    audit(desk, undisturbed)
+
+
+def test_error_in_the_middle_of_a_batch_leaves_nothing_of_it(
+    pipeline: Callable[..., Pipeline], undisturbed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends an agent: closing its consumer revokes partitions, and must not commit what is half done."""
+    desk = pipeline(runner_settings=QUICK)
+    fill(desk)
+    publish = SignalsTask._publish_signal
+    signals = iter(range(100))
+
+    def fail_once(this: SignalsTask, *arguments: Any) -> None:
+        publish(this, *arguments)
+        if next(signals, None) == 20:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(SignalsTask, "_publish_signal", fail_once)
+    first = desk.start("signals")
+    wait_until(lambda: not first.thread.is_alive(), "the agent to end")
+    assert [type(error) for error in first.errors] == [ZeroDivisionError]
+    desk.running.clear()
+    desk.start_all()
+    desk.wait_until_drained()
+    audit(desk, undisturbed)
+
+
+def test_commit_that_hangs_is_seen_and_does_not_keep_an_agent_from_ending(
+    pipeline: Callable[..., Pipeline], undisturbed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = pipeline(runner_settings=QUICK)
+    fill(desk)
+    hanging, released = threading.Event(), threading.Event()
+    commit = Transactions._commit
+
+    def hang(this: Transactions, *arguments: Any) -> float:
+        hanging.set()
+        assert released.wait(120)
+        raise TransactionFailed("by the test")
+
+    monkeypatch.setattr(Transactions, "_commit", hang)
+    first = desk.start("signals")
+    try:
+        assert hanging.wait(60), first.errors
+        first.runner.stop()
+        wait_until(lambda: first.runner.seconds_in_transaction() > 1, "what the watchdog looks at to grow")
+        first.stop()  # while the commit hangs
+    finally:
+        released.set()
+    desk.running.clear()
+    monkeypatch.setattr(Transactions, "_commit", commit)
+    desk.start_all()
+    desk.wait_until_drained()
     audit(desk, undisturbed)
 
 
