@@ -277,7 +277,9 @@ def test_a_second_start_goes_on_after_the_first(config: KafkaConfig) -> None:
                 wait_for(lambda count=count: len(sent(config)) == count, "one more quote")
                 running.end()
     for each in clocks(config):
-        assert [clock.clock for clock in each] == sorted(clock.clock for clock in each)
+        # Without the ends: a start in the same second begins with the whole second again, which promises less.
+        going_on = [clock.clock for clock in each if not clock.end]
+        assert going_on == sorted(going_on)
         assert sum(clock.end for clock in each) == 2
 
 
