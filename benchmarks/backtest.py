@@ -16,16 +16,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from agents.backtest.store import PRICES, file_path, write_file
+from agents.backtest.store import PRICES, file_path, utc_date, write_file
 from agents.feeds.quotes import concatenate
-from agents.strategy.settings import NS
+from agents.strategy.settings import DAY_NS
 from benchmarks.quotes import START, Load
 from benchmarks.report import Row, Table, row
 from benchmarks.setting import Setting
 
 _SYMBOLS = 8
 _PER_SYMBOL_SECOND = 100.0
-_DAY_NS = 86_400 * NS
 _LOOK_SECONDS = 0.05
 
 
@@ -84,23 +83,19 @@ def _by_dates(workers: int, dates: Sequence[int]) -> list[_Case]:
 def _write(folder: Path, quotes: int, dates: int) -> int:
     """Write the same quotes for each date, at its times; returns how many a date has."""
     drawn = concatenate(list(Load(quotes, _SYMBOLS, per_symbol_second=_PER_SYMBOL_SECOND).chunks()))
-    first = _date(START)
+    first = utc_date(START)
     for number, symbol in enumerate(drawn.symbols):
         rows = drawn.take(np.flatnonzero(drawn.number == number))
         order = np.argsort(rows.ts, kind="stable")
         prices = tuple(getattr(rows, name)[order] for name in PRICES)
         for day in range(dates):
             path = file_path(folder, first + datetime.timedelta(days=day), symbol, "drawn")
-            write_file(path, symbol, rows.ts[order] + day * _DAY_NS, prices)
+            write_file(path, symbol, rows.ts[order] + day * DAY_NS, prices)
     return len(drawn)
 
 
-def _date(ts: int) -> datetime.date:
-    return datetime.date(1970, 1, 1) + datetime.timedelta(days=ts // _DAY_NS)
-
-
 def _run(work: Path, folder: Path, case: _Case, of_date: int) -> dict[str, float]:
-    last = _date(START) + datetime.timedelta(days=case.dates - 1)
+    last = utc_date(START) + datetime.timedelta(days=case.dates - 1)
     command = [sys.executable, "-P", "-m", "agents.cli", "backtest", str(folder), "--to", str(last)]
     command += ["--work", str(work), "--workers", str(case.workers), *case.more]
     told = work.with_name(f"{work.name}.log")

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agents.backtest.store import utc_date
 from agents.stream.errors import BadConfiguration
 from schemas.times import rfc3339
 
@@ -20,7 +21,6 @@ _DATE_FOLDER = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 _DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?!\d)")
 _SYMBOL_FOLDER = re.compile(r"symbol=([^/]+)")
 _TS_NAMES = ("ts", "ts_ns")
-_DAY_NS = 86_400_000_000_000
 _ROWS_OF_A_TASK = 500_000
 _SYMBOLS_OF_A_BLOCK = 64
 
@@ -183,12 +183,12 @@ def _describe(path: Path, date: datetime.date | None, symbol: str | None) -> Quo
         return None
     first_ts, last_ts = _range(file, names.index(ts_name), ts_name)
     if date is None:
-        if first_ts // _DAY_NS != last_ts // _DAY_NS:
+        date = utc_date(first_ts)
+        if utc_date(last_ts) != date:
             raise BadConfiguration(
                 f"{path} holds {rfc3339(first_ts)} to {rfc3339(last_ts)}, more than one date; divide it with: "
                 f"mm import csv {path} --to data"
             )
-        date = datetime.date(1970, 1, 1) + datetime.timedelta(days=first_ts // _DAY_NS)
     symbols = (symbol,) if symbol else _symbols(file, names.index("symbol"))
     stamp = f"{status.st_size} {status.st_mtime_ns}"
     return QuoteFile(str(path), date, symbols, file.metadata.num_rows, first_ts, last_ts, stamp)

@@ -97,12 +97,6 @@ class Summary:
 _ADDED = ["net_change", "realised_change", "fees_change", *_SUMS]
 
 
-def collect(plan: Plan, outputs: Outputs) -> list[Summary]:
-    """Write the outputs of a finished plan; return the summaries of its settings."""
-    with Collector(plan, outputs) as collector:
-        return collector.finish()
-
-
 class Collector:
     """Takes the dates of a plan in their order, each as soon as all of its tasks are done.
 

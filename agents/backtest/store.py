@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agents.strategy.settings import DAY_NS
 from agents.stream.errors import BadConfiguration
 
 PRICES = ("bid", "bid_size", "ask", "ask_size")
@@ -79,6 +80,11 @@ def by_date(ts: np.ndarray, zone: ZoneInfo) -> Iterator[tuple[datetime.date, sli
         if end > at:
             yield date, slice(at, end)
         at, date = end, following
+
+
+def utc_date(ts: int) -> datetime.date:
+    """The date of a time (ns since the epoch) in UTC."""
+    return datetime.date(1970, 1, 1) + datetime.timedelta(days=ts // DAY_NS)
 
 
 def midnight(date: datetime.date, zone: ZoneInfo) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.backtest.store import PRICES, file_path, write_file
+from agents.backtest.store import PRICES, file_path, utc_date, write_file
 from agents.feeds.generator import WalkSettings, until, walk
 from agents.feeds.quotes import concatenate
 from agents.strategy.session import calendar_of
@@ -50,8 +50,6 @@ def _sessions(month: str, exchange: str) -> list[tuple[datetime.date, int, int]]
     chosen = np.flatnonzero((calendar.opens >= begin) & (calendar.opens < end))
     if not len(chosen):
         raise BadConfiguration(f"{exchange} has no session in {month} that its calendar knows")
-    return [(_date(int(calendar.opens[n])), int(calendar.opens[n]), int(calendar.closes[n])) for n in chosen.tolist()]
-
-
-def _date(ts: int) -> datetime.date:
-    return datetime.date(1970, 1, 1) + datetime.timedelta(days=ts // DAY_NS)
+    return [
+        (utc_date(int(calendar.opens[n])), int(calendar.opens[n]), int(calendar.closes[n])) for n in chosen.tolist()
+    ]

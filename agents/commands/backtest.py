@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from agents.configuration import Configuration, Given, home
@@ -140,18 +141,16 @@ def _workers(text: str) -> int:
 
 def _controls(path: Path | None, symbols: list[str], max_position: float, lot: float) -> tuple[ControlLine, ...]:
     from agents.backtest.controls import read_controls, same_for_all
-    from schemas.controls import InvalidControl, make_control
+    from schemas.controls import InvalidControl, make_control, min_fill_shares
 
     if path is not None:
         return tuple(read_controls(path))
     try:
-        step = min(1.0, lot)
-        # The default of 10 steps would have lots below it open nothing.
-        control = make_control(
-            max_position_dollars=max_position, lot_shares=lot, size_step=step, min_fill_shares=min(10 * step, lot)
-        )
+        control = make_control(max_position_dollars=max_position, lot_shares=lot, size_step=min(1.0, lot))
     except InvalidControl as error:
         raise BadConfiguration(f"--max-position, --lot: {error}") from error
+    # Lots below the default would open nothing.
+    control = msgspec.structs.replace(control, min_fill_shares=min(min_fill_shares(control), lot))
     return tuple(same_for_all(symbols, control))
 
 

@@ -250,6 +250,9 @@ class Runner:
         self._transactions.commit(self._source_topic, offsets, self._consumer, done)
 
     def _commit_and_wait(self) -> None:
+        """Leave nothing uncommitted, but for what is stale."""
+        if self._stale:
+            return
         if self._transactions.started is not None:
             self._commit()
         self._transactions.settle()
@@ -351,8 +354,6 @@ class Runner:
 
     def _end_transaction(self) -> None:
         """Commit what is open before partitions change hands, or abort it if that fails."""
-        if self._stale:
-            return
         try:
             self._commit_and_wait()
         except TransactionFailed as error:
@@ -372,12 +373,11 @@ class Runner:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        if not self._stale:
-            try:
-                self._commit_and_wait()
-            except StreamError as error:
-                # Nothing is lost: the next process of this name aborts it and reads the input again.
-                log.warning("the last transaction was not committed: %s", error)
+        try:
+            self._commit_and_wait()
+        except StreamError as error:
+            # Nothing is lost: the next process of this name aborts it and reads the input again.
+            log.warning("the last transaction was not committed: %s", error)
 
     def _close(self) -> None:
         self._stop.set()
@@ -421,16 +421,17 @@ class _Outputs:
     """Outputs of one partition's task, into the transaction that is being filled."""
 
     def __init__(self, runner: Runner, partition: int, dead_lettered: int) -> None:
-        self._config = runner._config
-        self._agent = f"{runner._agent.role}-{runner._instance}"
+        agent = runner._agent
+        topics = (DEAD_LETTERS, *agent.outputs, *filter(None, [agent.table]))
+        self._topics = {topic.name: runner._config.name(topic.name) for topic in topics}
+        self._agent = f"{agent.role}-{runner._instance}"
         self._partition = partition
         self._send = runner._transactions.send
-        self._topics: dict[str, str] = {}
         self.dead_lettered = dead_lettered
 
     def send(self, topic: Topic, key: str, value: bytes, headers: Headers | None = None) -> None:
         """Publish one record to the partition of the same number."""
-        self._send(self._topics.get(topic.name) or self._name(topic), self._partition, key.encode(), value, headers)
+        self._send(self._topics[topic.name], self._partition, key.encode(), value, headers)
 
     def dead_letter(self, batch: Batch, record: int, reason: str, rows: int = 1) -> None:
         """Set one record aside that could not be used."""
@@ -446,11 +447,5 @@ class _Outputs:
         if value is not None and len(value) > _MAX_DEAD_LETTER_BYTES:
             value = value[:_MAX_DEAD_LETTER_BYTES]
             headers.append(("mm_truncated", str(int(batch.lengths[record])).encode()))
-        self._send(self._name(DEAD_LETTERS), self._partition, batch.key(record), value, headers)
+        self._send(self._topics[DEAD_LETTERS.name], self._partition, batch.key(record), value, headers)
         self.dead_lettered += rows
-
-    def _name(self, topic: Topic) -> str:
-        name = self._topics.get(topic.name)
-        if name is None:
-            name = self._topics[topic.name] = self._config.name(topic.name)
-        return name

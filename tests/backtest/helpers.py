@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agents.backtest.catalog import Catalog, catalogue, find_files
-from agents.backtest.collect import Outputs, collect
+from agents.backtest.collect import Collector, Outputs, Summary
 from agents.backtest.controls import ControlLine
 from agents.backtest.task import KINDS, Plan, kept_table, run_task, tasks_of
 from agents.backtest.variant import Options
@@ -80,3 +80,9 @@ def records(table: pa.Table, kind: type[Trade] | type[Execution], setting: int =
 def as_bytes(rows: Iterable[Mapping[str, Any]]) -> list[bytes]:
     """Each row as JSON with every field at full precision."""
     return [orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in rows]
+
+
+def collect(plan: Plan, outputs: Outputs) -> list[Summary]:
+    """Write the outputs of a finished plan; the summaries of its settings."""
+    with Collector(plan, outputs) as collector:
+        return collector.finish()

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from agents.backtest.charts import Chosen
-from agents.backtest.collect import Outputs, collect
+from agents.backtest.collect import Outputs
 from agents.backtest.controls import same_for_all
 from agents.backtest.options import swept_settings
 from agents.backtest.report import Sweep, write_report
@@ -19,7 +19,7 @@ from agents.backtest.running import run
 from agents.strategy.settings import Settings
 from schemas.records import Control
 from tests.backtest import market
-from tests.backtest.helpers import plan_of, write_quotes
+from tests.backtest.helpers import collect, plan_of, write_quotes
 
 SWEEP = Sweep({"tau_seconds": [30.0, 60.0], "band_sd": [0.5, 1.0, 1.5]})
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from agents.backtest import task as task_module
 from agents.backtest.charts import Chosen
-from agents.backtest.collect import Collector, Outputs, collect
+from agents.backtest.collect import Collector, Outputs
 from agents.backtest.controls import ControlLine, same_for_all
 from agents.backtest.errors import Interrupted, TasksFailed
 from agents.backtest.options import full_setting, parse_sweep, swept_settings
@@ -31,7 +31,7 @@ from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration
 from schemas.records import Control
 from tests.backtest import market
-from tests.backtest.helpers import plan_of, trades_bytes, write_quotes
+from tests.backtest.helpers import collect, plan_of, trades_bytes, write_quotes
 
 CONTROLS = same_for_all(market.SYMBOLS, Control(max_position_dollars=8_000))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from agents.backtest.collect import Outputs, Summary, collect
+from agents.backtest.collect import Outputs, Summary
 from agents.backtest.controls import same_for_all
 from agents.backtest.running import run
 from agents.backtest.synthetic import month_of_quotes
@@ -20,7 +20,7 @@ from agents.backtest.variant import Options
 from agents.feeds.generator import WalkSettings
 from agents.strategy.settings import Settings
 from schemas.records import Control
-from tests.backtest.helpers import NS, plan_of
+from tests.backtest.helpers import NS, collect, plan_of
 
 SETTINGS = Settings(band_sd=0.7, fee_per_share=0.001, fee_bps=0.2, session="XNYS")
 Row = dict[str, Any]
