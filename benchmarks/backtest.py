@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import os
+import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from agents.backtest.store import PRICES, file_path, utc_date, write_file
 from agents.feeds.quotes import concatenate
@@ -25,7 +22,6 @@ from benchmarks.setting import Setting
 
 _SYMBOLS = 8
 _PER_SYMBOL_SECOND = 100.0
-_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,39 +94,22 @@ def _run(work: Path, folder: Path, case: _Case, of_date: int) -> dict[str, float
     last = utc_date(START) + datetime.timedelta(days=case.dates - 1)
     command = [sys.executable, "-P", "-m", "agents.cli", "backtest", str(folder), "--to", str(last)]
     command += ["--work", str(work), "--workers", str(case.workers), *case.more]
-    told = work.with_name(f"{work.name}.log")
+    told, used = (work.with_name(f"{work.name}.{kind}") for kind in ("log", "json"))
     with told.open("wb") as log:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        peak, ended = 0, 0
-        while not ended:
-            peak = max(peak, _resident_bytes(process.pid))
-            time.sleep(_LOOK_SECONDS)
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-        seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+        ended = subprocess.run(
+            [sys.executable, "-m", "benchmarks.usage", str(used), *command], stdout=log, stderr=log, check=False
+        )
+    if ended.returncode:
         raise RuntimeError(f"{' '.join(command)}: {told.read_text()}")
+    figures = json.loads(used.read_bytes())
     quotes = case.dates * of_date / 1e6
-    cpu = usage.ru_utime + usage.ru_stime
     return {
-        "s": seconds,
-        "million quotes/s": quotes / seconds,
-        "CPU s": cpu,
-        "million quotes a CPU second": quotes / cpu,
-        "peak MB": peak / 2**20,
+        "s": figures["seconds"],
+        "million quotes/s": quotes / figures["seconds"],
+        "CPU s": figures["cpu_seconds"],
+        "million quotes a CPU second": quotes / figures["cpu_seconds"],
+        "peak MB": figures["peak_bytes"] / 2**20,
     }
-
-
-def _resident_bytes(pid: int) -> int:
-    """Of a process and all below it."""
-    total = 0
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += one.memory_info().rss
-    return total
 
 
 def _median(one: Row, figure: str) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agents.backtest.arrow import numbers
 from agents.backtest.store import utc_date
 from agents.stream.errors import BadConfiguration
 from schemas.times import rfc3339
@@ -206,7 +207,7 @@ def _range(file: pq.ParquetFile, column: int, name: str) -> tuple[int, int]:
     else:
         if pa.types.is_int64(file.schema_arrow.field(name).type):
             return min(lows), max(highs)
-    values = ns_of(file.read([name]).column(0)).to_numpy()
+    values = numbers(ns_of(file.read([name]).column(0)))
     return int(values.min()), int(values.max())
 
 

@@ -11,10 +11,10 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from agents.backtest import kernel, tables
+from agents.backtest.arrow import numbers
 from agents.backtest.catalog import Day
 from agents.backtest.statistics import Drawdown, Markouts, sharpe
 from agents.backtest.task import DONE, KINDS, Plan, kept_table
@@ -112,7 +112,7 @@ class Collector:
         span = sum((day.last_ts - day.first_ts) // EQUITY_STEP_NS + 1 for day in plan.catalog.days)
         self._stride = max(1, -(-span // max(_FEWEST_POINTS, int(_POINTS / len(plan.settings) ** 0.5))))
         self._before: dict[tuple[int, str], dict[str, float]] = {}
-        self._last_days = tables.DAYS.empty_table()
+        self._last_days = pa.Table.from_batches([], tables.DAYS)
         self._writers: dict[str, list[_Writer]] = {}
 
     def __enter__(self) -> Self:
@@ -234,13 +234,13 @@ def _add_days(summaries: list[Summary], table: pa.Table, before: dict[tuple[int,
 
 
 def _add_trades(summaries: list[Summary], table: pa.Table) -> None:
-    setting = table["setting"].to_numpy()
-    sign = np.where(pc.equal(table["side"], "BUY").to_numpy(zero_copy_only=False), 1.0, -1.0)
-    shares, price = table["shares"].to_numpy(), table["price"].to_numpy()
-    later = np.stack([table[name].to_numpy(zero_copy_only=False) for name in tables.MARKOUTS], axis=1)
+    setting = numbers(table["setting"])
+    sign = np.array([1.0 if side == "BUY" else -1.0 for side in table["side"].to_pylist()])
+    shares, price = numbers(table["shares"]), numbers(table["price"])
+    later = np.stack([numbers(table[name]) for name in tables.MARKOUTS], axis=1)
     for number, summary in enumerate(summaries):
         own = setting == number
-        summary.markouts.take(sign[own], shares[own], price[own], later[own].astype(float))
+        summary.markouts.take(sign[own], shares[own], price[own], later[own])
 
 
 def _add_equity(summary: Summary, curve: np.ndarray, day: Day, stride: int, carry: bool) -> None:

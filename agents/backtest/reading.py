@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agents.backtest.arrow import numbers as numbers_of
 from agents.backtest.catalog import QuoteFile, ns_of
 from agents.feeds.files import QuoteFiles
 from agents.stream.errors import BadConfiguration
@@ -81,11 +82,10 @@ def _columns(batch: pa.RecordBatch, ts_name: str, file: QuoteFile, numbers: Mapp
     rows = len(batch)
     columns = Columns(0)
     columns.length = rows
-    columns.ts = _writable(ns_of(ts).to_numpy())
+    columns.ts = _writable(numbers_of(ns_of(ts)))
     columns.latest_ts = np.broadcast_to(NO_LIMIT, 1).repeat(rows)
     for name in _PRICES:
-        prices = batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
-        setattr(columns, name, _writable(prices))
+        setattr(columns, name, _writable(numbers_of(batch.column(name).cast(pa.float64()))))
     if len(file.symbols) == 1:
         columns.number = np.full(rows, numbers[file.symbols[0]], np.int32)
         columns.kind = np.full(rows, QUOTE, np.uint8)
@@ -94,7 +94,7 @@ def _columns(batch: pa.RecordBatch, ts_name: str, file: QuoteFile, numbers: Mapp
         if not pa.types.is_dictionary(coded.type):
             coded = coded.dictionary_encode()
         known = [numbers.get(symbol, _ABSENT) for symbol in coded.dictionary.to_pylist()]
-        places = coded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+        places = numbers_of(coded.indices, null=len(known))
         _place(columns, np.array([*known, _ABSENT], np.int32)[places])
     return columns
 

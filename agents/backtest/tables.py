@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from agents.backtest import kernel
+from agents.backtest.arrow import column, texts
 from agents.backtest.variant import HORIZONS_SECONDS, Acted, DateResult
 from agents.strategy import codes
 from agents.strategy.execution import NO_STATE, NONE
@@ -100,7 +101,7 @@ def trades(setting: int, settings: str, date: datetime.date, symbols: Sequence[s
         "id": _ids(symbols, events),
         "symbol": _words(events["number"], symbols),
         "ts": events["ts"],
-        "time": [rfc3339(ts) for ts in events["ts"].tolist()],
+        "time": _times(events["ts"]),
         "quote_ts": events["quote_ts"],
         "side": _words(results["side"], codes.SIDES),
         "shares": np.abs(results["units"]) / UNITS_PER_SHARE,
@@ -121,14 +122,12 @@ def executions(setting: int, date: datetime.date, symbols: Sequence[str], acted:
     """The executions that were kept."""
     events, intents, results = acted.events, acted.intents, acted.results
     traded = results["units"] != 0
-    ids = np.array(_ids(symbols, events), object)
-    ids[~traded] = None
-    versions = pa.array(intents["version"], mask=intents["state"] == NO_STATE)
+    versions = column(intents["version"], pa.int64(), intents["state"] == NO_STATE)
     columns = {
         **_head(setting, date, len(events)),
         "symbol": _words(events["number"], symbols),
         "ts": events["ts"],
-        "time": [rfc3339(ts) for ts in events["ts"].tolist()],
+        "time": _times(events["ts"]),
         "quote_ts": events["quote_ts"],
         "outcome": _words(results["outcome"], codes.OUTCOMES),
         "reason": _words(results["reason"], codes.OUTCOME_REASONS),
@@ -140,7 +139,7 @@ def executions(setting: int, date: datetime.date, symbols: Sequence[str], acted:
         "position_after": results["after"] / UNITS_PER_SHARE,
         "mid": events["mid"],
         "control_version": versions,
-        "trade_id": pa.array(ids, pa.string()),
+        "trade_id": _ids(symbols, events, ~traded),
         "cancelled": acted.cancelled,
     }
     return _table(columns, EXECUTIONS)
@@ -158,7 +157,9 @@ def days(setting: int, date: datetime.date, symbols: Sequence[str], day: DateRes
         **{name: ledgers[name] for name in ("average_cost", "cash", "realised", "fees", "trades")},
         "state": _words(last["state"], codes.STATES),
         "control_version": last["version"],
-        "loss_latched_version": pa.array(ledgers["latched_version"], mask=ledgers["latched_version"] == NOT_LATCHED),
+        "loss_latched_version": column(
+            ledgers["latched_version"], pa.int64(), ledgers["latched_version"] == NOT_LATCHED
+        ),
         "unrealised": day.unrealised[known],
         "net": day.net[known],
         "net_change": day.net[known] - day.net_before[known],
@@ -169,31 +170,32 @@ def days(setting: int, date: datetime.date, symbols: Sequence[str], day: DateRes
     return _table(columns, DAYS)
 
 
-def _head(setting: int, date: datetime.date, rows: int) -> dict[str, pa.Array]:
-    return {"setting": pa.repeat(pa.scalar(setting, pa.int16()), rows), "date": pa.repeat(pa.scalar(date), rows)}
+def _head(setting: int, date: datetime.date, rows: int) -> dict[str, np.ndarray]:
+    return {"setting": np.full(rows, setting), "date": np.full(rows, np.datetime64(date, "D").astype(np.int64))}
 
 
-def _ids(symbols: Sequence[str], events: np.ndarray) -> list[str]:
+def _ids(symbols: Sequence[str], events: np.ndarray, empty: np.ndarray | None = None) -> pa.Array:
     numbers, times = events["number"].tolist(), events["ts"].tolist()
-    return [f"{symbols[number]}-{ts}" for number, ts in zip(numbers, times, strict=True)]
+    return texts([f"{symbols[number]}-{ts}" for number, ts in zip(numbers, times, strict=True)], empty)
+
+
+def _times(times: np.ndarray) -> pa.Array:
+    return texts([rfc3339(ts) for ts in times.tolist()])
 
 
 def _words(places: np.ndarray, words: Sequence[str | None]) -> pa.Array:
     """Codes as words; a code whose word is None becomes null."""
     empty = np.array([word is None for word in words])[places]
-    coded = pa.array(places.astype(np.int32), mask=empty)
-    return pa.DictionaryArray.from_arrays(coded, pa.array([str(word) for word in words], pa.string()))
+    return pa.DictionaryArray.from_arrays(column(places, pa.int32(), empty), texts([str(word) for word in words]))
 
 
 def _or_null(values: np.ndarray) -> pa.Array:
-    return pa.array(values, mask=np.isnan(values))
+    return column(values, pa.float64(), np.isnan(values))
 
 
-def _table(columns: dict[str, object], schema: pa.Schema) -> pa.Table:
-    arrays = []
-    for name, kind in zip(schema.names, schema.types, strict=True):
-        values = columns[name]
-        if isinstance(values, np.ndarray):
-            values = np.ascontiguousarray(values)
-        arrays.append(pa.array(values, kind) if not isinstance(values, pa.Array) else values)
+def _table(columns: Mapping[str, np.ndarray | pa.Array], schema: pa.Schema) -> pa.Table:
+    arrays = [
+        column(values, kind) if isinstance(values := columns[name], np.ndarray) else values
+        for name, kind in zip(schema.names, schema.types, strict=True)
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -7,13 +7,12 @@ import importlib
 import itertools
 import logging
 import queue
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import resource_tracker
 from typing import Any
 
+from agents.backtest import fork_server
 from agents.backtest.errors import SchedulerLost
 from agents.backtest.queue import TaskQueue, first_left, may_retry, told
 from agents.backtest.task import Task, run_task
@@ -140,12 +139,15 @@ def _local_cluster(workers: int) -> Iterator[str]:
         "distributed.admin.tick.limit": "60s",
         # Dask has workers give memory back at once: a task then meets ten times as many page faults.
         "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+        # None: the method that `fork_server` chooses. By its name Dask would import every package it knows of here.
+        "distributed.worker.multiprocessing-method": None,
         # It looks at the stack of each task a hundred times a second, for a page that nobody sees.
         "distributed.worker.profile.enabled": False,
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(chosen))
-        with _deaf_children():
+        stack.enter_context(fork_server.used())
+        with fork_server.deaf_children():
             # Entered in here: a Ctrl-C that waits until the block is left must find it on the stack.
             cluster = stack.enter_context(
                 distributed.LocalCluster(
@@ -153,33 +155,12 @@ def _local_cluster(workers: int) -> Iterator[str]:
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
+                    dashboard_address=None,
                     memory_limit=None,
                     silence_logs=logging.CRITICAL,
                 )
             )
         yield cluster.scheduler_address
-
-
-@contextlib.contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Threads and processes begun within do not hear a Ctrl-C, which a terminal sends to all processes.
-
-    Workers would end with a stack trace each. This process notes it and is interrupted when the block is left.
-    """
-    # Begun by the first child otherwise, and it lets the signal through to that one.
-    resource_tracker.ensure_running()
-    noted: list[int] = []
-    # Threads of before hear it in any case, and it would interrupt the main one in the middle of a start.
-    handler = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
-    if noted:
-        raise KeyboardInterrupt
 
 
 def _client(distributed: Any, address: str) -> Any:

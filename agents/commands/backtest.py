@@ -67,6 +67,15 @@ def backtest(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Instead of mm.toml in this folder.")] = None,
 ) -> None:
     """Run the strategy over files of quotes, without Kafka; the result is that of the agents."""
+    count = _workers(workers)
+    stop = _Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    if count > 1 and scheduler is None and not dry_run:
+        from agents.backtest import fork_server
+
+        # Before all else: it takes as long as what this process imports itself.
+        fork_server.begin()
     from agents.backtest.catalog import catalogue, find_files
     from agents.backtest.charts import Chosen
     from agents.backtest.collect import Collector, Outputs
@@ -80,7 +89,6 @@ def backtest(
     base = Configuration(Given(config=config, settings=given)).settings()
     swept = parse_sweep(sweep or ())
     chosen = [Chosen.parse(text) for text in chart or ()]
-    count = _workers(workers)
     symbols = tuple(symbol or ())
     first, last = parse_date("--from", from_), parse_date("--to", to)
     if first and last and first > last:
@@ -102,10 +110,7 @@ def backtest(
         return
     if fresh:
         forget(plan)
-    stop, shown = _Stop(), _Shown()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-
+    shown = _Shown()
     with Collector(plan, Outputs(out, trades, executions)) as collector:
 
         def watch(progress: Progress) -> None:

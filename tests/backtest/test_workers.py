@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dask
 import distributed
 import orjson
+import psutil
 import pytest
 
 from agents.backtest import workers
@@ -227,12 +229,58 @@ def test_ctrl_c_at_a_terminal_reaches_all_processes_and_one_line_tells_it(tmp_pa
 
 
 def _wait_for_a_worker(pid: int) -> None:
+    # Forked by a child, or begun by the process itself.
+    _wait_for(pid, lambda child: bool(child.children()) or "spawn_main" in " ".join(child.cmdline()))
+
+
+def _wait_for(pid: int, wanted: Callable[[psutil.Process], bool]) -> None:
+    """Until a process has such a child."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        children = subprocess.run(
-            ["ps", "-A", "-ww", "-o", "ppid=", "-o", "args="], capture_output=True, text=True, check=True
-        )
-        if any(line.split()[0] == str(pid) and "spawn_main" in line for line in children.stdout.splitlines()):
-            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(wanted(child) for child in psutil.Process(pid).children()):
+                return
         time.sleep(0.05)
-    raise AssertionError("no worker begins")
+    raise AssertionError("no such child begins")
+
+
+SHOW = """
+import os, sys
+from multiprocessing import Process
+from agents.backtest import fork_server
+
+def show():
+    print(len(os.listdir(f"/proc/{os.getppid()}/task")), *sys.modules)
+
+if __name__ == "__main__":
+    fork_server.begin()
+    with fork_server.used():
+        process = Process(target=show)
+        process.start()
+        process.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+def test_workers_are_forked_from_a_process_of_one_thread_that_has_loaded_all_they_need(tmp_path: Path) -> None:
+    program = tmp_path / "show.py"
+    program.write_text(SHOW)
+    shown = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=SECONDS)
+    threads, *loaded = shown.stdout.split()
+    assert {"distributed", "agents.backtest.task", "agents.backtest.preloaded"} <= set(loaded), shown.stderr
+    # Locks that other threads hold would be held for ever in what is forked.
+    assert threads == "1"
+
+
+def test_ctrl_c_while_the_modules_of_workers_are_loaded_just_ends_it(tmp_path: Path, data: Path) -> None:
+    command = [sys.executable, "-m", "agents.cli", "backtest", str(data), "--work", str(tmp_path), "--workers", "2"]
+    running = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert running.stderr is not None
+    _wait_for(running.pid, lambda child: True)
+    os.killpg(running.pid, signal.SIGINT)
+    # Read to its end: that of the last process that has it open.
+    assert "Traceback" not in running.stderr.read()
+    # Python ends itself by the signal where that came within a string it ran, as dataclasses are made: 130 to a shell.
+    assert running.wait(SECONDS) in (130, -signal.SIGINT)
