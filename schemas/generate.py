@@ -46,6 +46,7 @@ _WHY_DEAD = {
     **dict.fromkeys(("mm_topic", "mm_partition", "mm_offset", "mm_reason", "mm_agent"), _TEXT),
     "mm_time": _TIME,
     "mm_truncated": {**_TEXT, "description": "Bytes that the record had; absent where it is whole."},
+    "mm_key_truncated": {**_TEXT, "description": "Bytes that the key had; absent where it is whole."},
 }
 
 
@@ -195,5 +196,5 @@ def _other_messages() -> dict[str, Any]:
         name: {"name": name, "summary": summary, "contentType": content_type}
         for name, (summary, content_type) in _NOT_JSON.items()
     }
-    others[DEAD_LETTERS.name]["headers"] = _object(_WHY_DEAD, optional=("mm_truncated",))
+    others[DEAD_LETTERS.name]["headers"] = _object(_WHY_DEAD, optional=("mm_truncated", "mm_key_truncated"))
     return {"QuoteFrame": frame, **others}

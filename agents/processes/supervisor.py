@@ -34,6 +34,7 @@ GIVES_UP_ON = {
         errors.UnequalPartitions,
         errors.TornState,
         errors.InputGap,
+        errors.OutputRefused,
     )
 }
 """Exit statuses that a restart cannot mend.

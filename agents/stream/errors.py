@@ -57,8 +57,22 @@ class HeldBack(StreamError):
     exit_status = 9
 
 
+class OutputRefused(StreamError):
+    """The broker takes no output of the agent, however often it is tried: a limit of a topic, or a right that lacks."""
+
+    exit_status = 10
+
+
 class TransactionFailed(StreamError):
     """The open transaction cannot be committed, but its producer lives: abort, restore, go on."""
+
+
+class Refused(TransactionFailed):
+    """The transaction failed for a reason that hardly passes by itself; `remedy` says what helps."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
 
 
 class ProducerLost(StreamError):

@@ -12,23 +12,24 @@ from dataclasses import dataclass
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
-from agents.stream import clients, topics
+from agents.stream import clients, refusals, topics
 from agents.stream.agent import Agent, Task
 from agents.stream.batch import Batch, ConsumeSource, Source
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import ProducerLost, StreamError, TransactionFailed
+from agents.stream.errors import OutputRefused, ProducerLost, StreamError, TransactionFailed
 from agents.stream.librdkafka import Unavailable
 from agents.stream.metrics import Metrics
 from agents.stream.queue_source import QueueSource
 from agents.stream.read import Follower
 from agents.stream.restore import Restorer, checkpoint_key
+from agents.stream.setbacks import Setbacks
 from agents.stream.transaction import Headers, Transactions
+from schemas.dead_letters import Origin, dead_letter
 from schemas.records import Checkpoint
 from schemas.times import rfc3339
 from schemas.topics import CHECKPOINTS, DEAD_LETTERS, Topic
 
 log = logging.getLogger(__name__)
-_MAX_DEAD_LETTER_BYTES = 512 << 10
 _MAX_TRANSACTION_BYTES = 32 << 20
 _IDLE_POLL_SECONDS = 0.1
 _LAG_SECONDS = 2.0
@@ -80,6 +81,7 @@ class Runner:
         self._stop_asked = math.inf
         self._turned = time.monotonic()
         self._stale = False  # the state in memory is ahead of the last commit and must be taken anew
+        self._setbacks = Setbacks()
         self._failure: BaseException | None = None
         self._followers: list[Follower] = []
         self._newest_ms = 0
@@ -175,6 +177,7 @@ class Runner:
         self.beat()
         try:
             if self._stale:
+                self._wait_after_setback()
                 self._take_anew()
             batches = self._poll()
             for batch in batches:
@@ -222,9 +225,9 @@ class Runner:
             return
         batch = batch.since(held.position)
         self._transactions.begin()
-        held.task.process(batch, held.out)
-        held.position = batch.next_offset
+        held.position = batch.next_offset  # first: what fails in the middle of the batch has failed up to its end
         held.changed = True
+        held.task.process(batch, held.out)
         self.metrics.records.inc(len(batch))
         self._newest_ms = max(self._newest_ms, int(batch.timestamps[-1]))
 
@@ -241,6 +244,7 @@ class Runner:
 
         def done(ended: float) -> None:
             at = time.time() - (time.monotonic() - ended)
+            self._setbacks.committed(offsets)
             self.metrics.commits.inc()
             self.metrics.sent.inc(sent)
             self.metrics.commit_seconds.observe(ended - began)
@@ -282,8 +286,7 @@ class Runner:
 
     def _abort(self, error: StreamError) -> None:
         log.warning("transaction aborted: %s", error)
-        self.metrics.aborts.inc()
-        self._stale = True
+        self._set_back(error)
         try:
             self._transactions.abort()
         except ProducerLost as lost:
@@ -291,9 +294,28 @@ class Runner:
 
     def _replace_producer(self, error: StreamError) -> None:
         log.warning("producer replaced: %s", error)
-        self.metrics.aborts.inc()
-        self._stale = True
+        self._set_back(error)
         self._transactions.open()
+
+    def _set_back(self, error: StreamError) -> None:
+        self.metrics.aborts.inc()
+        if not self._stale:
+            self._stale = True
+            reached = {p: held.position for p, held in self._held.items() if held.stored or held.changed}
+            self._setbacks.add(reached, error)
+
+    def _wait_after_setback(self) -> None:
+        """Leave what made transactions fail the time to pass. Raises OutputRefused for what does not."""
+        refusal = self._setbacks.lasting
+        if refusal is not None:
+            own = (
+                topic
+                for topic in (*self._agent.outputs, self._agent.table)
+                if topic and topic.writer == self._agent.role
+            )
+            names = {self._config.name(topic.name) for topic in (CHECKPOINTS, DEAD_LETTERS, *own)}
+            raise OutputRefused(refusals.line(refusal, refusals.closed(self._admin, names)))
+        self._stop.wait(self._setbacks.pause_seconds)
 
     def _take_anew(self) -> None:
         """Bring every partition back to what was committed."""
@@ -364,6 +386,7 @@ class Runner:
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:
         for at in partitions:
             self._held.pop(at.partition, None)
+            self._setbacks.drop(at.partition)
         self._note_partitions()
 
     def _note_partitions(self) -> None:
@@ -435,17 +458,7 @@ class _Outputs:
 
     def dead_letter(self, batch: Batch, record: int, reason: str, rows: int = 1) -> None:
         """Set one record aside that could not be used."""
-        value = batch.value(record)
-        headers = [
-            ("mm_topic", batch.topic.encode()),
-            ("mm_partition", str(batch.partition).encode()),
-            ("mm_offset", str(batch.offset(record)).encode()),
-            ("mm_reason", reason[:1000].encode()),
-            ("mm_agent", self._agent.encode()),
-            ("mm_time", rfc3339(time.time_ns()).encode()),
-        ]
-        if value is not None and len(value) > _MAX_DEAD_LETTER_BYTES:
-            value = value[:_MAX_DEAD_LETTER_BYTES]
-            headers.append(("mm_truncated", str(int(batch.lengths[record])).encode()))
-        self._send(self._topics[DEAD_LETTERS.name], self._partition, batch.key(record), value, headers)
+        origin = Origin(batch.topic, batch.partition, batch.offset(record))
+        key, value, headers = dead_letter(origin, batch.key(record), batch.value(record), reason, self._agent)
+        self._send(self._topics[DEAD_LETTERS.name], self._partition, key, value, headers)
         self.dead_lettered += rows

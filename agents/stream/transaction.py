@@ -14,9 +14,16 @@ from typing import Any, NoReturn
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from agents.stream import clients
+from agents.stream import clients, refusals
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import InstanceTaken, NoBroker, ProducerLost, StreamError, TransactionFailed
+from agents.stream.errors import (
+    InstanceTaken,
+    NoBroker,
+    OutputRefused,
+    ProducerLost,
+    StreamError,
+    TransactionFailed,
+)
 
 Headers = list[tuple[str, bytes]]
 _Record = tuple[str, bytes | None, bytes | None, int, Headers | None]
@@ -88,6 +95,9 @@ class Transactions:
             raise InstanceTaken(f"another process runs as {self._id}; give each its own --instance") from error
         if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
             raise NoBroker(f"no transaction coordinator at {self._config.bootstrap}: {reason.str()}") from error
+        refusal = refusals.refused(reason)
+        if refusal is not None:
+            raise OutputRefused(refusals.line(refusal)) from error
         raise StreamError(f"cannot use transactions as {self._id}: {reason.str()}") from error
 
     @property
@@ -142,7 +152,9 @@ class Transactions:
                 if self._now() > deadline:
                     raise ProducerLost("the broker took no records for too long") from None
             except KafkaException as error:
-                raise _failure(error.args[0]) from error
+                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise refusals.too_large(topic, len(key or b"") + len(value or b"")) from error
+                raise self._failure(error.args[0]) from error
 
     def commit(self, topic: str, offsets: Mapping[int, int], consumer: Consumer, done: Callable[[float], None]) -> None:
         """Begin to commit everything sent together with the group's offsets (partition to next offset).
@@ -210,9 +222,24 @@ class Transactions:
             except KafkaException as error:
                 reason = error.args[0]
                 if not reason.retriable() or self._now() > deadline:
-                    raise ProducerLost(reason.str()) if aborting else _failure(reason) from error
+                    raise ProducerLost(reason.str()) if aborting else self._failure(reason) from error
             beat()
             time.sleep(_AGAIN_SECONDS)  # some errors come back at once
+
+    def _failure(self, reason: KafkaError) -> StreamError:
+        if reason.code() == KafkaError._STATE:
+            reason = self._cause(reason)
+        if reason.txn_requires_abort():
+            return refusals.refused(reason) or TransactionFailed(reason.str())
+        return ProducerLost(reason.str())
+
+    def _cause(self, reason: KafkaError) -> KafkaError:
+        """Why nothing more can be done in a transaction: the client says so to who wants to begin another one."""
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            return error.args[0]
+        return reason
 
 
 def _nothing() -> None:
@@ -231,9 +258,3 @@ def _in_background(name: str, work: Callable[[], float]) -> Future[float]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
-
-
-def _failure(reason: KafkaError) -> StreamError:
-    if reason.txn_requires_abort():
-        return TransactionFailed(reason.str())
-    return ProducerLost(reason.str())

@@ -17,11 +17,12 @@ from agents.stream.config import KafkaConfig
 from agents.stream.errors import StreamError, TornState
 from agents.surveillance.committed import committed_app
 from agents.surveillance.kafka import faust_settings
-from agents.surveillance.records import GarbageError, dead_letter, dead_letter_text, decoder
+from agents.surveillance.records import GarbageError, dead_letter_text, decoder
 from agents.surveillance.rows import Row, Seen
 from agents.surveillance.settings import SurveillanceSettings
 from agents.surveillance.sources import ROLE, SOURCES, Source
 from agents.surveillance.watch import NO_PARTITION, TICK_SECONDS, Watch
+from schemas.dead_letters import Origin, dead_letter
 from schemas.events import headers
 from schemas.partitioning import partition_of
 from schemas.records import Alert
@@ -252,8 +253,9 @@ class Desk:
             self.published[alert.rule, alert.state] += 1
 
     async def _set_aside(self, message: Any, reason: str) -> None:
-        value, found = dead_letter(message, reason, ROLE)
-        sent = await self._dead_letters.send(key=message.key, value=value, partition=message.partition, headers=found)
+        origin = Origin(message.topic, message.partition, message.offset)
+        key, value, found = dead_letter(origin, message.key, message.value, reason, ROLE)
+        sent = await self._dead_letters.send(key=key, value=value, partition=message.partition, headers=found)
         await sent
 
 

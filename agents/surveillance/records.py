@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from schemas.partitioning import partition_of
-from schemas.times import EARLIEST_TS, rfc3339
+from schemas.times import EARLIEST_TS
 from schemas.topics import Topic
 
 _FUTURE_NS = 3_600_000_000_000
 _LARGEST = 1e15
-_MAX_DEAD_LETTER_BYTES = 512 << 10
 
 
 class GarbageError(ValueError):
@@ -49,21 +47,6 @@ def decoder(topic: Topic) -> Callable[[Any, int], tuple[str, Any]]:
         return record.symbol, record
 
     return checked
-
-
-def dead_letter(message: Any, reason: str, agent: str) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """Value, cut where it is large, and headers with which a record is set aside."""
-    headers = [
-        ("mm_topic", message.topic.encode()),
-        ("mm_partition", str(message.partition).encode()),
-        ("mm_offset", str(message.offset).encode()),
-        ("mm_reason", reason[:1000].encode()),
-        ("mm_agent", agent.encode()),
-        ("mm_time", rfc3339(time.time_ns()).encode()),
-    ]
-    if len(message.value) > _MAX_DEAD_LETTER_BYTES:
-        headers.append(("mm_truncated", str(len(message.value)).encode()))
-    return message.value[:_MAX_DEAD_LETTER_BYTES], headers
 
 
 def dead_letter_text(headers: Iterable[tuple[str, bytes]] | None) -> str:

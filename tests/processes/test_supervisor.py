@@ -64,7 +64,7 @@ def test_what_does_not_heed_sigterm_is_killed(tmp_path: Path, monkeypatch: pytes
     assert not psutil.pid_exists(pid)
 
 
-@pytest.mark.parametrize("status", [2, 4, 5, 6, 7])
+@pytest.mark.parametrize("status", [2, 4, 5, 6, 7, 10])
 def test_what_a_restart_cannot_mend_is_given_up_with_its_status(tmp_path: Path, status: int) -> None:
     code = f"import sys; print('mm: this is why', file=sys.stderr); raise SystemExit({status})"
     with Supervisor([program(tmp_path, code=code)], tmp_path) as supervisor:

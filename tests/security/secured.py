@@ -102,6 +102,13 @@ class Secured:
             done.result()
         wait_until(lambda: wanted <= set(admin.describe_acls(_EVERY_ACL).result()), "the rights")
 
+    def revoke(self, admin: AdminClient, rights: list[Acl]) -> None:
+        """Take rights away and wait until the broker goes by that."""
+        bindings = [_binding(acl) for acl in rights]
+        for done in admin.delete_acls([_filter(binding) for binding in bindings]).values():
+            done.result()
+        wait_until(lambda: not set(bindings) & set(admin.describe_acls(_EVERY_ACL).result()), "the end of the rights")
+
     def add_users(self) -> None:
         """Passwords for all principals."""
         admin = self.as_owner("").admin
@@ -152,3 +159,15 @@ def _binding(acl: Acl) -> AclBinding:
     pattern = ResourcePatternType.PREFIXED if acl.prefixed else ResourcePatternType.LITERAL
     operation = _OPERATIONS[acl.operation]
     return AclBinding(_KINDS[acl.kind], acl.name, pattern, acl.principal, "*", operation, AclPermissionType.ALLOW)
+
+
+def _filter(binding: AclBinding) -> AclBindingFilter:
+    return AclBindingFilter(
+        binding.restype,
+        binding.name,
+        binding.resource_pattern_type,
+        binding.principal,
+        binding.host,
+        binding.operation,
+        binding.permission_type,
+    )

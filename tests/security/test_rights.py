@@ -10,14 +10,14 @@ from confluent_kafka import KafkaError, Producer
 from agents.execution import ExecutionAgent
 from agents.portfolio import PortfolioAgent
 from agents.signals import SignalsAgent
-from agents.stream.errors import StreamError
+from agents.stream.errors import OutputRefused, StreamError
 from agents.surveillance.sources import SOURCES
 from deploy import acls
 from deploy.broker import HOST
 from deploy.java import find_java
 from deploy.kafka_jars import cache_folder, fetch, pinned_jars
 from schemas.records import Control
-from schemas.topics import CHECKPOINTS, CONTROLS, DEAD_LETTERS, TOPICS, Writer
+from schemas.topics import CHECKPOINTS, CONTROLS, DEAD_LETTERS, SIGNALS, TOPICS, Writer
 from tests.integration import market
 from tests.integration.pipeline import Pipeline, trades_hash
 from tests.kafka import Kafka
@@ -93,6 +93,47 @@ def test_the_whole_desk_trades_under_its_rights(secured: Secured, kafka: Kafka, 
     open_desk.wait_until_drained()
     open_desk.stop()
     assert trades_hash(trades) == trades_hash(open_desk.trades())
+
+
+@pytest.mark.parametrize("lost", ["signals", "checkpoints"])
+def test_an_agent_that_may_not_write_its_output_stops_and_goes_on_once_it_may(
+    secured: Secured, prefix: str, lost: str
+) -> None:
+    owner = secured.prepare(prefix)
+    fill(secured.as_principal("operator", prefix), secured.as_principal("feeds", prefix))
+    name = owner.config.name(lost)
+    rights = [a for a in acls.acls(prefix) if (a.principal, a.operation, a.name) == ("User:signals", "Write", name)]
+    assert len(rights) == 1
+    secured.revoke(owner.admin, rights)
+    desk = secured.as_principal("signals", prefix)
+    refused = desk.start("signals")
+    refused.thread.join(60)
+    assert not refused.thread.is_alive()
+    with pytest.raises(OutputRefused, match=rf"Topic authorization failed; .*may not write {name}\)") as caught:
+        raise refused.errors[0]
+    assert caught.value.exit_status == 10
+    assert owner.records(SIGNALS.name) == []
+    assert sum(row["counters"]["used"] for row in owner.checkpoints("signals")) == 0
+    secured.grant(owner.admin, rights)
+    owner.running.append(desk.start("signals"))
+    try:
+        owner.wait_until_taken()
+    finally:
+        owner.stop()
+    decided = [(s["symbol"], s["ts"], s["reason"] == "END") for s in owner.records(SIGNALS.name)]
+    assert len({symbol for symbol, *_ in decided}) == len(market.SYMBOLS)
+    assert len(set(decided)) == len(decided)
+
+
+def test_an_agent_without_a_right_to_its_transactional_id_stops_at_once(secured: Secured, prefix: str) -> None:
+    owner = secured.prepare(prefix)
+    rights = [a for a in acls.acls(prefix) if a.principal == "User:signals" and a.kind == "transactional-id"]
+    secured.revoke(owner.admin, rights)
+    refused = secured.as_principal("signals", prefix).start("signals")
+    refused.thread.join(60)
+    assert not refused.thread.is_alive()
+    with pytest.raises(OutputRefused, match=r"Transactional Id authorization failed.*deploy/acls\.txt"):
+        raise refused.errors[0]
 
 
 def fill(operator: Pipeline, feeds: Pipeline) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.surveillance.records import GarbageError, dead_letter, decoder
+from agents.surveillance.records import GarbageError, decoder
 from schemas.partitioning import partition_of
 from schemas.topics import EXECUTIONS, TRADES, Topic
 from tests.surveillance.worker import NS, T0, execution, trade
@@ -56,10 +56,3 @@ def test_the_quotes_time_of_an_execution_is_checked_too() -> None:
     value = msgspec.json.encode(execution("AAPL", T0, quote_ts=10**30))
     with pytest.raises(GarbageError):
         decoder(topic)(message(value), 4)
-
-
-def test_a_large_record_is_cut_when_it_is_set_aside() -> None:
-    value, headers = dead_letter(message(b"x" * (600 << 10)), "why", "surveillance")
-    assert len(value) == 512 << 10
-    assert dict(headers)["mm_truncated"] == str(600 << 10).encode()
-    assert dict(headers)["mm_reason"] == b"why"
