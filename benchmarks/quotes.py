@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +16,6 @@ from agents.strategy.settings import NS
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
-from agents.stream.errors import StreamError
 from agents.stream.groups import delete_group
 from agents.stream.publish import Publisher
 from schemas.controls import encode_control
@@ -26,7 +24,6 @@ from schemas.topics import CONTROLS, QUOTES, TOPICS
 
 START = 1_767_623_400 * NS
 _DECISION_SECONDS = 10.0
-_COORDINATOR_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -101,21 +98,9 @@ def forget_results(written: Written) -> None:
     kept = (QUOTES.name, CONTROLS.name)
     results = [topic for topic in TOPICS.values() if topic.name not in kept]
     for role in ROLES:
-        _forget_group(config, role)
+        delete_group(config, role)
     topics.delete(admin, [config.name(topic.name) for topic in results])
     topics.create(admin, config, results, written.load.partitions, 1)
-
-
-def _forget_group(config: KafkaConfig, group: str) -> None:
-    deadline = time.monotonic() + _COORDINATOR_SECONDS
-    while True:
-        try:
-            return delete_group(config, group)
-        except StreamError:
-            # A broker that has just started has no coordinator of the group yet.
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
 
 
 def forget(config: KafkaConfig) -> None:

@@ -20,12 +20,12 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, ConfigSource, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, ConfigSource, ConsumerGroupDescription, ResourceType
 
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration, NoBroker, StreamError
-from agents.stream.groups import delete_group
+from agents.stream.groups import answer_of, delete_group
 from agents.stream.read import read_until
 from agents.stream.restore import CARRYING_ROLE, Carried, checkpoint_key
 from schemas.records import Checkpoint
@@ -54,15 +54,20 @@ def members(config: KafkaConfig, roles: Iterable[str]) -> dict[str, int]:
     """How many members each role's group has, roles without any left out. Raises NoBroker."""
     admin = clients.admin(config)
     names = {config.name(role): role for role in roles}
-    found = {}
+
+    def ask() -> dict[str, ConsumerGroupDescription]:
+        futures = admin.describe_consumer_groups(list(names), request_timeout=_SECONDS)
+        return {name: future.result() for name, future in futures.items()}
+
     try:
-        for name, future in admin.describe_consumer_groups(list(names), request_timeout=_SECONDS).items():
-            group = future.result()
-            if group.members and group.state is not ConsumerGroupState.DEAD:
-                found[names[name]] = len(group.members)
+        groups = answer_of(ask)
     except KafkaException as error:
         raise topics.no_broker(config, error) from error
-    return found
+    return {
+        names[name]: len(group.members)
+        for name, group in groups.items()
+        if group.members and group.state is not ConsumerGroupState.DEAD
+    }
 
 
 def read_span(config: KafkaConfig, topic: Topic, partition: int, first: int, end: int) -> Iterator[Message]:
@@ -245,9 +250,13 @@ def begin_groups(config: KafkaConfig, sources: Mapping[str, Topic], partitions: 
     for role, topic in sources.items():
         places = [TopicPartition(config.name(topic.name), partition, 0) for partition in range(partitions)]
         asked = [ConsumerGroupTopicPartitions(config.name(role), places)]
-        try:
+
+        def ask(asked: list[ConsumerGroupTopicPartitions] = asked) -> None:
             for future in admin.alter_consumer_group_offsets(asked, request_timeout=_SECONDS).values():
                 future.result()
+
+        try:
+            answer_of(ask)
         except KafkaException as error:
             raise topics.no_broker(config, error) from error
 

@@ -93,7 +93,7 @@ class Restorer:
         # First the group's offsets, which wait for transactions under way; then everything below the true ends.
         committed = self._committed(consumer, partitions)
         stored = self._read(partitions)
-        starts = topics.starts(self._admin, self._source, partitions)
+        starts = topics.starts(self._admin, self._source, partitions, self._beat)
         torn = {}
         for partition, state in stored.items():
             group = committed[partition]
@@ -158,14 +158,14 @@ class Restorer:
         for name in names:
             if name is not None:
                 # The ends first: what is written meanwhile belongs to nobody but us, and we write nothing.
-                ends = topics.ends(self._admin, name, partitions)
-                starts = topics.starts(self._admin, name, partitions)
+                ends = topics.ends(self._admin, name, partitions, self._beat)
+                starts = topics.starts(self._admin, name, partitions, self._beat)
                 spans.update({(name, partition): (starts[partition], ends[partition]) for partition in partitions})
         return spans
 
     def _check_log_start(self, offsets: Mapping[int, int]) -> None:
-        starts = topics.starts(self._admin, self._source, offsets)
-        ends = topics.ends(self._admin, self._source, offsets)
+        starts = topics.starts(self._admin, self._source, offsets, self._beat)
+        ends = topics.ends(self._admin, self._source, offsets, self._beat)
         for partition, offset in offsets.items():
             where = f"{self._source} [{partition}]"
             if offset < starts[partition]:

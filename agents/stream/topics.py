@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from concurrent.futures import wait
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
@@ -13,6 +15,8 @@ from agents.stream.errors import BadConfiguration, MissingTopics, NoBroker, Stre
 from schemas.topics import Topic
 
 _SECONDS = 10.0
+_ASK_SECONDS = 1.0
+_ANSWER_SECONDS = 20.0  # a broker that starts again takes about ten
 _SHOWN_SECONDS = 60.0  # a busy broker can take long to show a topic that it has created or deleted
 _BETWEEN_SECONDS = 0.05
 _NOT_YET = {
@@ -23,6 +27,8 @@ _NOT_YET = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
 }
 """What a broker answers about a partition that was created a moment ago, or that is changing its leader."""
+NO_ANSWER = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT}
+"""What the client says, or a broker that is cut off, when nobody has answered in time."""
 
 
 def partition_counts(admin: AdminClient | Producer, config: KafkaConfig) -> dict[str, int]:
@@ -131,33 +137,52 @@ def delete(admin: AdminClient, names: Iterable[str]) -> None:
             raise StreamError(f"the broker still shows deleted topics: {', '.join(names)}")
 
 
-def ends(admin: AdminClient, topic: str, partitions: Iterable[int]) -> Mapping[int, int]:
-    """True end of each partition: the next offset to be written, open transactions included."""
-    return _offsets(admin, topic, partitions, OffsetSpec.latest())
+def ends(
+    admin: AdminClient, topic: str, partitions: Iterable[int], beat: Callable[[], None] = lambda: None
+) -> Mapping[int, int]:
+    """True end of each partition: the next offset to be written, open transactions included.
+
+    `beat` is called while it waits for a broker. Raises NoBroker when none answers for long, StreamError for a refusal.
+    """
+    return _offsets(admin, topic, partitions, OffsetSpec.latest(), beat)
 
 
-def starts(admin: AdminClient, topic: str, partitions: Iterable[int]) -> Mapping[int, int]:
-    """First offset still kept of each partition."""
-    return _offsets(admin, topic, partitions, OffsetSpec.earliest())
+def starts(
+    admin: AdminClient, topic: str, partitions: Iterable[int], beat: Callable[[], None] = lambda: None
+) -> Mapping[int, int]:
+    """First offset still kept of each partition. `beat` and errors as with `ends`."""
+    return _offsets(admin, topic, partitions, OffsetSpec.earliest(), beat)
 
 
-def _offsets(admin: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec) -> Mapping[int, int]:
+def _offsets(
+    admin: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec, beat: Callable[[], None]
+) -> Mapping[int, int]:
     # An admin client reads uncommitted by default, which is what tells the true end.
     asked = {TopicPartition(topic, partition): spec for partition in partitions}
     if not asked:
         return {}
-    deadline = time.monotonic() + _SHOWN_SECONDS
+    began = time.monotonic()
     while True:
         futures = admin.list_offsets(asked, request_timeout=_SECONDS)
+        while wait(futures.values(), _BETWEEN_SECONDS).not_done:
+            beat()
         try:
             offsets = {at.partition: future.result().offset for at, future in futures.items()}
-            if OFFSET_INVALID in offsets.values():
-                # What the client gives, without an error, when no broker has answered in time.
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no broker tells the offsets of {topic}"))
-            return offsets
+            if OFFSET_INVALID not in offsets.values():
+                return offsets
+            # What the client gives, without an error, when no broker has answered in time.
+            reason = KafkaError(KafkaError._TIMED_OUT)
         except KafkaException as error:
-            if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
-                raise
+            reason = error.args[0]
+        waited = time.monotonic() - began
+        if reason.code() in NO_ANSWER:
+            if waited > _ANSWER_SECONDS:
+                said = f"no Kafka broker tells the offsets of {topic} ({reason.str()})"
+                raise NoBroker(f"{said}; start one with: mm broker up")
+        elif reason.code() not in _NOT_YET or waited > _SHOWN_SECONDS:
+            raise StreamError(f"cannot ask for the offsets of {topic}: {reason.str()}")
+        beat()
         time.sleep(_BETWEEN_SECONDS)
         # The client keeps leaders and their epochs of before a broker's restart for minutes unless it is made to ask.
-        admin.list_topics(topic, timeout=_SECONDS)
+        with contextlib.suppress(KafkaException):
+            admin.list_topics(topic, timeout=_ASK_SECONDS)

@@ -24,6 +24,7 @@ from agents.stream.errors import (
     StreamError,
     TransactionFailed,
 )
+from agents.stream.groups import COORDINATOR_MOVES
 
 Headers = list[tuple[str, bytes]]
 _Record = tuple[str, bytes | None, bytes | None, int, Headers | None]
@@ -36,12 +37,7 @@ _AGAIN_SECONDS = 0.02
 _CLOSE_SECONDS = 1.0
 _OPEN_SECONDS = 2.0
 _HANDED_OVER = 1_000
-_COORDINATOR_MOVES = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.CONCURRENT_TRANSACTIONS,
-)
+_COORDINATOR_MOVES = (*COORDINATOR_MOVES, KafkaError.CONCURRENT_TRANSACTIONS)
 
 
 class Transactions:
