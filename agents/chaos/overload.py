@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 
-from agents.chaos.arena import Arena
 from agents.chaos.audit import audit
 from agents.chaos.crew import Crew
 from agents.chaos.evidence import collect
@@ -23,6 +22,8 @@ from agents.chaos.market import Market, Player
 from agents.chaos.progress import Progress
 from agents.processes.fleet import ROLES
 from agents.stream import clients, topics
+from agents.stream.config import KafkaConfig
+from deploy.broker import Broker
 from schemas.topics import TOPICS
 
 PARTITIONS = 4
@@ -33,8 +34,8 @@ _MB = 1e6
 
 def measure(market: Market, folder: Path) -> bool:
     """Print the figures; whether the audit found everything in order."""
-    with Arena(folder, print) as arena:
-        config = arena.direct("")
+    with Broker(folder / "broker") as broker:
+        config = KafkaConfig(broker.bootstrap)
         topics.create(clients.admin(config), config, TOPICS.values(), PARTITIONS, 1)
         crew = Crew({role: [f"--bootstrap={config.bootstrap}"] for role in ROLES}, folder, print)
         player = Player(config, market, None)
@@ -52,6 +53,8 @@ def measure(market: Market, folder: Path) -> bool:
                 lag = max(lag, player.sent - progress.used("signals"))
                 if player.is_alive():
                     continue
+                if player.error is not None:
+                    raise player.error
                 sent_after = sent_after or time.monotonic() - began
                 if progress.behind() is None:
                     break
