@@ -92,7 +92,7 @@ class ExecutionTask:
         for record in range(len(batch)):
             try:
                 signals.append(_decode(batch.value(record) or b""))
-            except msgspec.DecodeError as error:
+            except (ValueError, RecursionError) as error:
                 out.dead_letter(batch, record, f"malformed: {error}")
         intents = np.zeros(len(signals), rule.INTENT)
         for intent, signal in zip(intents, signals, strict=True):

@@ -72,7 +72,7 @@ class PortfolioTask:
         for record in range(len(batch)):
             try:
                 execution = _decode(batch.value(record) or b"")
-            except msgspec.DecodeError as error:
+            except (ValueError, RecursionError) as error:
                 out.dead_letter(batch, record, f"malformed: {error}")
                 continue
             self._executions += 1

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from schemas.records import EVERY_SYMBOL, Control, StarControl
+from schemas.records import EVERY_SYMBOL, MAX_QUANTITY, Control, StarControl
 
 _SYMBOL = re.compile(r"[!-~]{1,32}")
 _EXPECTED = re.compile(r"Expected `([^`]+)`( [<>]=? \S+)?(?:, got `([^`]+)`)? - at `\$\.(\w+)`")
@@ -51,7 +51,7 @@ def make_control(**fields: object) -> Control:
 def min_fill_shares(control: Control) -> float:
     """The smallest fill that may open or add. Above ``lot_shares`` nothing is ever opened, though positions close."""
     given = control.min_fill_shares
-    return _DEFAULT_MIN_FILL_STEPS * control.size_step if given is None else given
+    return min(_DEFAULT_MIN_FILL_STEPS * control.size_step, MAX_QUANTITY) if given is None else given
 
 
 def _in_words(error: str) -> str:

@@ -17,6 +17,17 @@ Ts = Annotated[int, Meta(description="nanoseconds since the epoch, UTC")]
 NonNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 
+LARGEST_NUMBER = 1e15
+MAX_QUANTITY = 1e10
+"""Bound on dollars and shares in a control, so that 64-bit integers of units cannot overflow."""
+Number = Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
+Limit = Annotated[float, Meta(ge=0, le=MAX_QUANTITY)]
+Shares = Annotated[float, Meta(ge=-9.2e10, le=9.2e10)]  # in units, below 2**63
+Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Ts64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1, description="nanoseconds since the epoch, UTC")]
+Text = Annotated[str, Meta(max_length=200)]
+"""What agents read from each other is bounded, so that no record, whoever wrote it, can spoil a table for good."""
+
 UNITS_PER_SHARE = 100_000_000
 """Quantities are computed as integers of this many units a share, so that fractional lots stay exact."""
 
@@ -169,10 +180,6 @@ class Control(Record, forbid_unknown_fields=True):
             raise ValueError("lot_shares must be at least one size_step")
 
 
-MAX_QUANTITY = 1e10
-"""Bound on dollars and shares in a control, so that 64-bit integers of units cannot overflow."""
-
-
 class StarControl(Record, forbid_unknown_fields=True):
     """What an operator allows for all symbols at once (key ``*``)."""
 
@@ -183,13 +190,13 @@ class StarControl(Record, forbid_unknown_fields=True):
 class ControlInForce(Record):
     """The control that holds for a symbol at a decision time, with ``*`` applied."""
 
-    version: int
-    star_version: int | None
-    max_position_dollars: float
-    lot_shares: float
-    size_step: float
-    min_fill_shares: float
-    max_loss_dollars: float | None
+    version: Int64
+    star_version: Int64 | None
+    max_position_dollars: Limit
+    lot_shares: Limit
+    size_step: Limit
+    min_fill_shares: Limit
+    max_loss_dollars: Limit | None
     allow_short: bool
     state: State
 
@@ -223,15 +230,15 @@ class Pred(Record):
 class Signal(Record):
     """The verdict for a symbol at a decision time, with everything it was based on."""
 
-    symbol: str
-    ts: Ts
-    time: str
-    quote_ts: Ts
-    bid: float
+    symbol: Symbol
+    ts: Ts64
+    time: Text
+    quote_ts: Ts64
+    bid: Number
     bid_size: float
-    ask: float
+    ask: Number
     ask_size: float
-    mid: float
+    mid: Number
     ema: float
     sd: float | None
     buy_below: float | None
@@ -242,27 +249,27 @@ class Signal(Record):
     reason: SignalReason | None
     session: SessionState | None
     control: ControlInForce | None
-    settings: str
+    settings: Text
 
 
 class Execution(Record):
     """What came of one signal."""
 
-    symbol: str
-    ts: Ts
-    time: str
-    quote_ts: Ts
+    symbol: Symbol
+    ts: Ts64
+    time: Text
+    quote_ts: Ts64
     outcome: Outcome
     reason: OutcomeReason | None
     side: Side | None
-    shares: float
-    price: float | None
-    fee: float
-    position_before: float
-    position_after: float
-    mid: float
-    control_version: int | None
-    trade_id: str | None
+    shares: Shares
+    price: Number | None
+    fee: Number
+    position_before: Shares
+    position_after: Shares
+    mid: Number
+    control_version: Int64 | None
+    trade_id: Text | None
 
 
 class Trade(Record):

@@ -115,7 +115,7 @@ class Board:
             for message in messages:
                 try:
                     handler(message)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                except (ValueError, RecursionError) as error:
                     self.machine.note_unreadable(
                         f"{message.topic()} [{message.partition()}] {message.offset()}", str(error)
                     )
@@ -128,7 +128,7 @@ class Board:
             decoded = decode(b"[%b]" % b",".join([message.value() or b"" for message in messages]))
             if len(decoded) == len(messages):
                 return decoded
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             pass
         decoded = []
         self._each(lambda message: decoded.extend(decode(b"[%b]" % (message.value() or b"null"))))(messages)

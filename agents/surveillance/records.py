@@ -34,7 +34,7 @@ def decoder(topic: Topic) -> Callable[[Any, int], tuple[str, Any]]:
     def checked(message: Any, partitions: int) -> tuple[str, Any]:
         try:
             record: Any = decode(message.value)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise GarbageError(f"malformed: {error}") from error
         if message.key != record.symbol.encode() or partition_of(record.symbol, partitions) != message.partition:
             raise GarbageError("misplaced: key and partition are not those of the symbol")

@@ -32,6 +32,8 @@ def test_a_good_record_is_decoded() -> None:
         (b"not json", "malformed"),
         (b"[1]", "malformed"),
         (b"\xff\xfe", "malformed"),
+        (GOOD.replace(b"AAPL", b"\xff\xfeA"), "malformed"),
+        (b'{"symbol":' * 100_000, "malformed"),
         (GOOD.replace(b'"BUY"', b'"HOLD"'), "malformed"),
         (GOOD.replace(b'"price":1.0', b'"price":1e400'), "malformed"),
         (GOOD.replace(b'"price":1.0', b'"price":1e300'), "implausible: price"),
