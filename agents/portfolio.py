@@ -88,9 +88,10 @@ class PortfolioTask:
 
     def _book(self, execution: Execution) -> Pnl:
         ledger = self._ledger(execution.symbol)[0]
-        if execution.shares > 0 and execution.price is not None:
+        units = units_of(execution.shares)
+        if units > 0 and execution.price is not None:
             sign = 1 if execution.side is Side.BUY else -1
-            apply_fill(ledger, sign * units_of(execution.shares), execution.price, execution.fee)
+            apply_fill(ledger, sign * units, execution.price, execution.fee)
         shares = int(ledger["position"]) / UNITS_PER_SHARE
         return Pnl(
             symbol=execution.symbol,

@@ -21,6 +21,8 @@ LARGEST_NUMBER = 1e15
 MAX_QUANTITY = 1e10
 """Bound on dollars and shares in a control, so that 64-bit integers of units cannot overflow."""
 Number = Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
+Price = Annotated[float, Meta(gt=0, le=LARGEST_NUMBER)]
+Step = Annotated[float, Meta(ge=1e-8, le=MAX_QUANTITY)]
 Limit = Annotated[float, Meta(ge=0, le=MAX_QUANTITY)]
 Shares = Annotated[float, Meta(ge=-9.2e10, le=9.2e10)]  # in units, below 2**63
 Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
@@ -194,7 +196,7 @@ class ControlInForce(Record):
     star_version: Int64 | None
     max_position_dollars: Limit
     lot_shares: Limit
-    size_step: Limit
+    size_step: Step
     min_fill_shares: Limit
     max_loss_dollars: Limit | None
     allow_short: bool
@@ -234,11 +236,11 @@ class Signal(Record):
     ts: Ts64
     time: Text
     quote_ts: Ts64
-    bid: Number
+    bid: Price
     bid_size: float
-    ask: Number
+    ask: Price
     ask_size: float
-    mid: Number
+    mid: Price
     ema: float
     sd: float | None
     buy_below: float | None
@@ -263,11 +265,11 @@ class Execution(Record):
     reason: OutcomeReason | None
     side: Side | None
     shares: Shares
-    price: Number | None
+    price: Price | None
     fee: Number
     position_before: Shares
     position_after: Shares
-    mid: Number
+    mid: Price
     control_version: Int64 | None
     trade_id: Text | None
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from agents.execution import ExecutionTask
 from agents.signals import SignalsAgent, SignalsTask
 from agents.strategy.settings import Settings
 from agents.stream import clients, topics
@@ -158,6 +159,22 @@ def test_another_process_takes_its_share_without_a_gap(
     desk.start("execution", "b")
     desk.start("portfolio")
     desk.wait_until_drained()
+    audit(desk, undisturbed)
+
+
+def test_agent_that_falls_behind_holds_up_nobody_before_it_and_catches_up(
+    pipeline: Callable[..., Pipeline], undisturbed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = pipeline(runner_settings=QUICK)
+    fill(desk)
+    gate = Gate(monkeypatch, ExecutionTask, at_batch=2)
+    desk.start_all()
+    assert gate.reached.wait(60), desk.running[-1].errors
+    desk.wait_until_taken()
+    behind = len(desk.records(SIGNALS.name)) - desk.counters("execution").get("used", 0)
+    gate.opened.set()
+    desk.wait_until_drained()
+    assert behind > 0
     audit(desk, undisturbed)
 
 

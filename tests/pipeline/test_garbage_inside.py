@@ -162,6 +162,32 @@ def test_garbage_between_the_agents_is_set_aside(topic: str, seeds: list[int]) -
         assert all(math.isfinite(number) for number in numbers(record))
 
 
+@pytest.mark.parametrize(
+    ("topic", "changes"),
+    [
+        ("signals", {"ask": 0.0}),
+        ("signals", {"bid": -1.0}),
+        ("signals", {"mid": 1e300}),
+        ("signals", {"ts": 1 << 63}),
+        ("signals", {"symbol": "x" * 1_000_000}),
+        ("signals", {"settings": "x" * 1_000_000}),
+        ("executions", {"mid": 1e300}),
+        ("executions", {"shares": 1e300}),
+        ("executions", {"price": 0.0}),
+    ],
+)
+def test_numbers_and_texts_beyond_all_bounds_are_set_aside(topic: str, changes: dict[str, Any]) -> None:
+    record = GENUINE[topic][-1]
+    out = taken(topic, [msgspec.json.encode(orjson.loads(record) | changes), record])
+    assert [offset for offset, _, _ in out.dead_letters] == [0]
+
+
+def test_a_fill_of_less_than_can_be_counted_is_none() -> None:
+    record = orjson.loads(GENUINE["executions"][-1]) | {"shares": 5e-324, "side": "BUY", "price": 100.0}
+    (_, _, value) = taken("executions", [msgspec.json.encode(record)]).sent[0]
+    assert orjson.loads(value)["shares"] == 0
+
+
 @pytest.mark.parametrize("topic", AGENTS)
 def test_genuine_records_are_all_used(topic: str) -> None:
     assert taken(topic, list(GENUINE[topic])).dead_letters == []
