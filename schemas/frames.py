@@ -63,8 +63,11 @@ def decode_frame(value: bytes) -> list[tuple[list[str], np.ndarray, np.ndarray, 
 
 def plain_schema(value: bytes) -> bytes | None:
     """The schema message of a readable frame, if `schemas.frame_reader` may read frames that begin with it."""
-    with pa.ipc.open_stream(value) as reader:
-        fields = [(field.name, field.type) for field in reader.schema]
+    try:
+        with pa.ipc.open_stream(value) as reader:
+            fields = [(field.name, field.type) for field in reader.schema]
+    except UnicodeDecodeError:
+        return None  # the name of a further column
     if fields != [(field.name, field.type) for field in QUOTE_FRAME]:
         return None
     length = _MESSAGE_START.size + _MESSAGE_START.unpack_from(value)[1]

@@ -93,6 +93,12 @@ def test_any_order_of_the_columns_and_further_ones_will_do() -> None:
     assert read(value) == (by_pyarrow(value), [])
 
 
+def test_a_further_column_whose_name_is_no_utf8_will_do() -> None:
+    value = frame(quotes().append_column("venue", pa.array(["x"] * 6))).replace(b"venue", b"v\xfenue")
+    assert read(value) == (by_pyarrow(value), [])
+    assert len(by_pyarrow(value)) == 6
+
+
 def test_all_batches_of_a_frame_are_read() -> None:
     value = frame(quotes(3), quotes(0), quotes(5))
     assert read(value) == (by_pyarrow(value), [])
