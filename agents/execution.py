@@ -30,6 +30,7 @@ class ExecutionAgent:
     role = "execution"
     source = SIGNALS
     table = POSITIONS
+    state_version = 1
     outputs = (EXECUTIONS, TRADES, ORDERS)
 
     def __init__(self, settings: Settings) -> None:

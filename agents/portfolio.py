@@ -25,6 +25,7 @@ class PortfolioAgent:
     role = "portfolio"
     source = EXECUTIONS
     table = PNL
+    state_version = 1
     outputs = ()
 
     def start(self, context: Context) -> None:

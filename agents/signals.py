@@ -31,6 +31,7 @@ class SignalsAgent:
     role = "signals"
     source = QUOTES
     table = MOMENTS
+    state_version = 1
     outputs = (TICKS_BID_ASK, PREDS, SIGNALS, CONTROLS)
 
     def __init__(self, settings: Settings) -> None:

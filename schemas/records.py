@@ -373,3 +373,4 @@ class Checkpoint(Record):
     counters: dict[str, int]
     instance: str
     progress: Annotated[Any, Meta(description="what else the role keeps; its own affair")] = None
+    state_version: Annotated[int, Meta(description="form of progress and of the role's table; higher is newer")] = 1

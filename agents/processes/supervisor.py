@@ -35,6 +35,7 @@ GIVES_UP_ON = {
         errors.TornState,
         errors.InputGap,
         errors.OutputRefused,
+        errors.UnreadableState,
     )
 }
 """Exit statuses that a restart cannot mend.

@@ -46,7 +46,7 @@ def repartition(old: KafkaConfig, new: KafkaConfig, partitions: int, settings: S
     """Carry the desk of one prefix to another, which may have another number of partitions.
 
     Raises BadConfiguration where agents or feeds are at work, a role has input left or the new prefix is in use;
-    NoBroker, MissingTopics, UnequalPartitions, TornState and InputGap as an agent does.
+    NoBroker, MissingTopics, UnequalPartitions, TornState, UnreadableState and InputGap as an agent does.
     """
     if old.prefix == new.prefix:
         raise BadConfiguration(f"--to {new.prefix!r} is the prefix that the desk has: choose another")
@@ -91,7 +91,7 @@ def _stored(config: KafkaConfig, partitions: int) -> dict[str, dict[int, Stored]
     admin = clients.admin(config)
     stored = {}
     for role in ROLES:
-        restorer = Restorer(config, role.role, role.source, role.table, admin, lambda: None)
+        restorer = Restorer(config, role.role, role.source, role.table, role.state_version, admin, lambda: None)
         member = clients.consumer(config, group=role.role, instance=CARRYING_ROLE)
         try:
             stored[role.role] = restorer.take(member, range(partitions))
@@ -146,7 +146,7 @@ def _state(config: KafkaConfig, stored: Mapping[str, Mapping[int, Stored]], part
         yield from _latest(config, topic, partitions)
     now = rfc3339(time.time_ns())
     for role in ROLES:
-        for checkpoint in checkpoints(role.role, stored[role.role], partitions, now, CARRYING_ROLE):
+        for checkpoint in checkpoints(role, stored[role.role], partitions, now, CARRYING_ROLE):
             key = checkpoint_key(role.role, checkpoint.partition)
             yield Row(CHECKPOINTS, checkpoint.partition, key, msgspec.json.encode(checkpoint))
 

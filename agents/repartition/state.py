@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -87,8 +88,8 @@ def signals_progress(old: Mapping[int, Stored], partitions: int) -> list[Progres
     return [Progress(clock, feeds, [version for _, version in star], position) for position in taken]
 
 
-def checkpoints(role: str, old: Mapping[int, Stored], partitions: int, time: str, written_by: str) -> list[Checkpoint]:
-    """A role's checkpoints at the beginning of its new input.
+def checkpoints(role: Any, old: Mapping[int, Stored], partitions: int, time: str, written_by: str) -> list[Checkpoint]:
+    """Checkpoints of a role (its agent's class) at the beginning of its new input.
 
     The sums of its counters go on: quotes used where their symbols are, all else in partition 0.
     """
@@ -97,20 +98,21 @@ def checkpoints(role: str, old: Mapping[int, Stored], partitions: int, time: str
         total.update(stored.checkpoint.counters if stored.checkpoint else {})
     counters: list[dict[str, int]] = [{} for _ in range(partitions)]
     progress: list[Progress | None] = [None] * partitions
-    if role == SignalsAgent.role:
+    if role is SignalsAgent:
         progress = list(signals_progress(old, partitions))
         counters = [{_USED: used} for used in _quotes_used(moments(old, partitions))]
         total[_USED] -= sum(own[_USED] for own in counters[1:])
     counters[0] = dict(total)
     return [
         Checkpoint(
-            role=role,
+            role=role.role,
             partition=partition,
             offset=0,
             time=time,
             counters=counters[partition],
             instance=written_by,
             progress=progress[partition],
+            state_version=role.state_version,
         )
         for partition in range(partitions)
     ]

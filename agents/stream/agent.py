@@ -65,6 +65,13 @@ class Agent(Protocol):
         ...
 
     @property
+    def state_version(self) -> int:
+        """Number of the form of its table's rows and of `Task.progress`; one more when an older version of the
+        product could not read it, or would lose some of it by writing it back.
+        """
+        ...
+
+    @property
     def outputs(self) -> Sequence[Topic]:
         """Other topics that must exist."""
         ...

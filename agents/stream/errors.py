@@ -63,6 +63,12 @@ class OutputRefused(StreamError):
     exit_status = 10
 
 
+class UnreadableState(StreamError):
+    """Stored state has a form that this version does not know."""
+
+    exit_status = 11
+
+
 class TransactionFailed(StreamError):
     """The open transaction cannot be committed, but its producer lives: abort, restore, go on."""
 

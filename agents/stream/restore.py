@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import BadConfiguration, HeldBack, InputGap, TornState
+from agents.stream.errors import BadConfiguration, HeldBack, InputGap, TornState, UnreadableState
 from agents.stream.read import read_until
 from schemas.records import Checkpoint
 from schemas.topics import CHECKPOINTS, Topic
@@ -33,6 +33,12 @@ class Carried(msgspec.Struct, frozen=True):
     complete: bool
 
 
+class _Version(msgspec.Struct):
+    """What every version of the product can read of a checkpoint."""
+
+    state_version: int = 1
+
+
 @dataclass
 class Stored:
     """What the topics hold of one partition: the next input offset, its checkpoint and the table's rows."""
@@ -47,6 +53,11 @@ def checkpoint_key(role: str, partition: int) -> bytes:
     return f"{role}-{partition}".encode()
 
 
+def unreadable(where: str, error: Exception) -> UnreadableState:
+    """The error for stored state that has not the form that its version says."""
+    return UnreadableState(f"{where} cannot be read ({error}). See docs/operations.md, unreadable state.")
+
+
 class Restorer:
     """Reads the stored state of partitions of one role."""
 
@@ -56,6 +67,7 @@ class Restorer:
         role: str,
         source: Topic,
         table: Topic | None,
+        state_version: int,
         admin: AdminClient,
         beat: Callable[[], None],
     ) -> None:
@@ -63,6 +75,7 @@ class Restorer:
         self._role = role
         self._source = config.name(source.name)
         self._table = config.name(table.name) if table else None
+        self._state_version = state_version
         self._admin = admin
         self._beat = beat
         self._reader = clients.reader(config)
@@ -70,7 +83,8 @@ class Restorer:
     def take(self, consumer: Consumer, partitions: Iterable[int]) -> dict[int, Stored]:
         """Stored state of each partition, consistent to one point.
 
-        Raises TornState, InputGap or HeldBack; BadConfiguration for a desk that has been carried here only in part.
+        Raises TornState, UnreadableState, InputGap or HeldBack; BadConfiguration for a desk that has been carried
+        here only in part.
         """
         partitions = list(partitions)
         taken, torn = self._look(consumer, partitions)
@@ -132,13 +146,14 @@ class Restorer:
         stored = {partition: Stored() for partition in partitions}
         checkpoints = self._config.name(CHECKPOINTS.name)
         keys = {checkpoint_key(self._role, partition): partition for partition in partitions}
+        newest: dict[int, bytes | None] = {}
         carrying = {checkpoint_key(CARRYING_ROLE, partition) for partition in partitions}
         incomplete = None
         for message in read_until(self._reader, self._spans([checkpoints, self._table], partitions), self._beat):
             key, value = message.key(), message.value()
             if message.topic() == checkpoints:
                 if key in keys:
-                    stored[keys[key]].checkpoint = msgspec.json.decode(value, type=Checkpoint) if value else None
+                    newest[keys[key]] = value
                 elif key in carrying:
                     carried = msgspec.convert(msgspec.json.decode(value, type=Checkpoint).progress, Carried)
                     incomplete = None if carried.complete else carried
@@ -151,7 +166,23 @@ class Restorer:
                 f"the desk {self._config.prefix!r} is not whole yet: run again mm topics repartition "
                 f"--prefix '{incomplete.source}' --to {self._config.prefix}"
             )
+        for partition, value in newest.items():
+            stored[partition].checkpoint = self._checkpoint(partition, value) if value else None
         return stored
+
+    def _checkpoint(self, partition: int, value: bytes) -> Checkpoint:
+        where = f"the state of {self._role} at {self._source} [{partition}]"
+        try:
+            # Alone and first: of a newer version nothing else need be as this one knows it.
+            version = msgspec.json.decode(value, type=_Version).state_version
+            if version > self._state_version:
+                raise UnreadableState(
+                    f"{where} has been written by a newer version of the product (its form is {version}, this one "
+                    f"knows {self._state_version}). See docs/operations.md, unreadable state."
+                )
+            return msgspec.json.decode(value, type=Checkpoint)
+        except msgspec.DecodeError as error:
+            raise unreadable(where, error) from error
 
     def _spans(self, names: Iterable[str | None], partitions: list[int]) -> Mapping[tuple[str, int], tuple[int, int]]:
         spans = {}

@@ -21,7 +21,7 @@ from agents.stream.librdkafka import Unavailable
 from agents.stream.metrics import Metrics
 from agents.stream.queue_source import QueueSource
 from agents.stream.read import Follower
-from agents.stream.restore import Restorer, checkpoint_key
+from agents.stream.restore import Restorer, checkpoint_key, unreadable
 from agents.stream.setbacks import Setbacks
 from agents.stream.transaction import Headers, Transactions
 from schemas.dead_letters import Origin, dead_letter
@@ -150,7 +150,13 @@ class Runner:
         self._consumer: Consumer = clients.consumer(self._config, group=self._agent.role, instance=self._instance)
         self._source = self._open_source()
         self._restorer = Restorer(
-            self._config, self._agent.role, self._agent.source, self._agent.table, self._admin, self.beat
+            self._config,
+            self._agent.role,
+            self._agent.source,
+            self._agent.table,
+            self._agent.state_version,
+            self._admin,
+            self.beat,
         )
         self._consumer.subscribe(
             [self._source_topic],
@@ -274,6 +280,7 @@ class Runner:
             counters=_counters(held),
             instance=self._instance,
             progress=held.task.progress(),
+            state_version=self._agent.state_version,
         )
         self._transactions.send(
             self._config.name(CHECKPOINTS.name),
@@ -334,7 +341,12 @@ class Runner:
             checkpoint = state.checkpoint
             counters = dict(checkpoint.counters) if checkpoint else {}
             lost = counters.pop(_DEAD_LETTERED, 0)
-            task.load(state.table, checkpoint.progress if checkpoint else None, counters)
+            try:
+                task.load(state.table, checkpoint.progress if checkpoint else None, counters)
+            except (msgspec.DecodeError, ValueError) as error:
+                raise unreadable(
+                    f"the state of {self._agent.role} at {self._source_topic} [{partition}]", error
+                ) from error
             out = _Outputs(self, partition, lost)
             self._held[partition] = _Held(task, out, state.offset, stored=checkpoint is not None)
         self._source.assign([TopicPartition(self._source_topic, p, self._held[p].position) for p in stored])

@@ -1,6 +1,8 @@
 """What the pages say of commands, settings, statuses, metrics and files is what the code says."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import msgspec
 import pytest
 import typer
 
+from agents import __version__
 from agents.cli import app
 from agents.strategy.settings import Settings
 from agents.stream import errors
@@ -44,6 +47,17 @@ def shown(value: object) -> str:
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def test_there_is_one_version() -> None:
+    named = [
+        re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE),
+        re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE),
+        re.search(r"newTag: (.+)$", (ROOT / "deploy" / "kubernetes" / "kustomization.yaml").read_text(), re.MULTILINE),
+    ]
+    assert [found and found[1] for found in named] == [__version__] * 3
+    shown = subprocess.run([sys.executable, "-m", "agents.cli", "--version"], capture_output=True, text=True, cwd=ROOT)
+    assert shown.stdout == f"mm {__version__}\n"
 
 
 def test_the_readme_lists_every_command_once() -> None:
@@ -105,7 +119,7 @@ def test_operations_tells_every_alert_with_its_severity_and_bound() -> None:
 def test_what_error_messages_refer_to_is_there() -> None:
     sources = [path.read_text() for folder in ("agents", "deploy") for path in (ROOT / folder).rglob("*.py")]
     referred = {part.lower() for text in sources for part in re.findall(r"docs/operations\.md, ([a-z ]+)", text)}
-    assert {"torn state", "lost input"} <= referred
+    assert {"torn state", "lost input", "unreadable state"} <= referred
     assert referred <= {heading.lower() for heading in re.findall(r"^## (.+)$", OPERATIONS, re.MULTILINE)}
 
 

@@ -116,7 +116,7 @@ class Desk:
             for key, row in rows.items():
                 tables[-1][partition_of(key.decode(), partitions)][key] = row
         for role, agent in enumerate(ROLES):
-            for checkpoint in checkpoints(agent.role, self.stored(role), partitions, "", "test"):
+            for checkpoint in checkpoints(agent, self.stored(role), partitions, "", "test"):
                 partition = checkpoint.partition
                 progress = None if checkpoint.progress is None else msgspec.json.encode(checkpoint.progress)
                 new._stored[role, partition] = offline.Stored(tables[role][partition], progress, checkpoint.counters)
@@ -262,7 +262,7 @@ def test_a_feed_that_has_ended_in_some_partitions_only_is_refused() -> None:
     desk = Desk(2, prepare)
     desk.run([records[0], records[1][:-1]])
     with pytest.raises(BadConfiguration, match="end of the feed 'test'"):
-        checkpoints("signals", desk.stored(0), 3, "", "test")
+        checkpoints(SignalsAgent, desk.stored(0), 3, "", "test")
 
 
 def test_more_symbols_than_a_block_holds_keep_their_moments() -> None:
