@@ -32,7 +32,7 @@ def documents() -> Mapping[str, list[dict[str, Any]]]:
         "dashboard.yaml": roles.dashboard(),
         "disruption.yaml": surroundings.disruption_budgets(),
         "network.yaml": surroundings.network_policies(),
-        "monitoring.yaml": surroundings.monitors(),
+        "monitoring.yaml": [*surroundings.monitors(), *surroundings.alerts()],
         "scaling.yaml": scaling.scaled_objects(),
     }
     return {**files, "kustomization.yaml": [surroundings.kustomization(list(files))]}

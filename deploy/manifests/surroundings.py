@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import yaml  # type: ignore[import-untyped]
 
 from deploy.manifests.names import CLUSTER, HEALTH_PORT, IMAGE, KAFKA_PORT, PART_OF, labels, metadata
 from deploy.manifests.roles import AGENTS
 
 _OURS = {"matchLabels": {"app.kubernetes.io/part-of": PART_OF}}
+_ALERTS = Path(__file__).parents[1] / "prometheus" / "alerts.yml"
 _AGENT_NAMES = [role.name for role in AGENTS]
 
 
@@ -87,6 +91,19 @@ def monitors() -> list[dict[str, Any]]:
             },
         }
         for name in _AGENT_NAMES
+    ]
+
+
+def alerts() -> list[dict[str, Any]]:
+    """The alerts of Prometheus' for its operator."""
+    rules = yaml.safe_load(_ALERTS.read_text())
+    return [
+        {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PrometheusRule",
+            "metadata": metadata("alerts"),
+            "spec": rules,
+        }
     ]
 
 

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,13 @@ PYTHON_PACKAGE = (
 )
 KUBECONFORM = "github.com/yannh/kubeconform/cmd/kubeconform@v0.6.7"
 GO_MODULES = {
-    "github.com/kedacore/keda/v2@v2.17.0": "config/crd/bases/keda.sh_*.yaml",
+    "github.com/kedacore/keda/v2@v2.17.0": ("config/crd/bases/keda.sh_*.yaml",),
     "github.com/prometheus-operator/prometheus-operator@v0.82.0": (
-        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"
+        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+        "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
     ),
 }
+OPERATORS = f"operators-{zlib.crc32(repr(GO_MODULES).encode()):08x}"
 STRIMZI_PACKAGE = "@kubernetes-models/strimzi-kafka-operator@1.0.1"  # made from the definitions of Strimzi 0.49
 STRIMZI = "kafka.strimzi.io/v1"
 GRAFANA_PACKAGES = ("@grafana/schema@12.1.1", "typescript@5.9.2")  # the first of the composition's Grafana
@@ -76,10 +79,10 @@ def invalid(files: Iterable[Path]) -> str:
     """What the schemas of Kubernetes, KEDA and the Prometheus operator say against manifests. Raises NoSchemas."""
     folder = _folder()
     _have(folder / "kubernetes", _kubernetes)
-    _have(folder / "operators", _operators)
+    _have(folder / OPERATORS, _operators)
     _have(folder / "bin", _kubeconform)
     core = folder / "kubernetes" / "{{.ResourceKind}}{{.KindSuffix}}.json"
-    operators = folder / "operators" / "{{.Group}}_{{.ResourceKind}}_{{.ResourceAPIVersion}}.json"
+    operators = folder / OPERATORS / "{{.Group}}_{{.ResourceKind}}_{{.ResourceAPIVersion}}.json"
     locations = [f"-schema-location={core}", f"-schema-location={operators}"]
     command = [str(folder / "bin/kubeconform"), "-strict", f"-skip={_strimzi_kinds(files)}", *locations]
     done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, timeout=SECONDS)
@@ -170,9 +173,9 @@ def _kubeconform(folder: Path) -> None:
 
 def _operators(folder: Path) -> None:
     (folder / "go.mod").write_text("module schemas\n")
-    for module, pattern in GO_MODULES.items():
+    for module, patterns in GO_MODULES.items():
         source = Path(json.loads(_call("go", "mod", "download", "-json", module, folder=folder))["Dir"])
-        for file in source.glob(pattern):
+        for file in (found for pattern in patterns for found in source.glob(pattern)):
             definition = yaml.safe_load(file.read_text())["spec"]
             for version in definition["versions"]:
                 name = f"{definition['group']}_{definition['names']['kind'].lower()}_{version['name']}.json"

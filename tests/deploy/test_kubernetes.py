@@ -1,5 +1,6 @@
 """The manifests: equal to what is generated, true to the topics, commands that exist, and valid for Kubernetes."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -130,6 +131,21 @@ def test_an_agent_is_probed_watched_and_drained_one_at_a_time(role: str) -> None
     assert (endpoint["port"], endpoint["path"]) == (port["name"], "/metrics")
 
 
+@pytest.mark.parametrize("role", [*MONEY, "surveillance"])
+def test_an_agent_has_the_memory_that_it_was_measured_to_take(role: str) -> None:
+    text = (ROOT / "docs" / "operations.md").read_text().partition("\n## Sizing\n")[2].partition("\n## ")[0]
+    measured = re.findall(rf"^\| {role}\b.*?\| (\d+) (?:/|to) (\d+) MB \|$", text, re.MULTILINE)
+    idle, most = (max(int(row[i]) for row in measured) for i in (0, 1))
+    resources = container_of(role)["resources"]
+    mib = {"Mi": 1, "Gi": 1024}
+    request, limit = (
+        int(given[:-2]) * mib[given[-2:]] * 1.048576
+        for given in (resources["requests"]["memory"], resources["limits"]["memory"])
+    )
+    assert idle <= request < limit
+    assert 1.25 * most <= limit
+
+
 @pytest.mark.parametrize("role", MONEY)
 def test_lag_scales_up_to_the_partitions_and_markers_wake_nobody(role: str) -> None:
     scaled = named("ScaledObject", role)["spec"]
@@ -190,6 +206,7 @@ def manifests() -> list[Path]:
 def test_the_published_schemas_accept_them_and_refuse_what_is_wrong(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     items = [named("StatefulSet", "signals"), named("ScaledObject", "signals"), named("PodMonitor", "signals")]
+    items.append(named("PrometheusRule", "alerts"))
     for item in items:
         item["spec"]["notAField"] = 1
     wrong.write_text(yaml.safe_dump_all(items))
@@ -200,6 +217,7 @@ def test_the_published_schemas_accept_them_and_refuse_what_is_wrong(tmp_path: Pa
         pytest.skip(str(error))
     for kind in ("StatefulSet", "ScaledObject", "PodMonitor"):
         assert f"{kind} signals is invalid" in refused
+    assert "PrometheusRule alerts is invalid" in refused
 
 
 @pytest.mark.timeout(900)

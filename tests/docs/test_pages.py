@@ -123,6 +123,46 @@ def test_what_error_messages_refer_to_is_there() -> None:
     assert referred <= {heading.lower() for heading in re.findall(r"^## (.+)$", OPERATIONS, re.MULTILINE)}
 
 
+def shell_lines(text: str) -> Iterator[str]:
+    """Lines of the shell blocks, those that go on as one, and what stands between backticks."""
+    for block in re.findall(r"```(?:sh|bash)?\n(.*?)```|^((?: {4}.+\n)+)", text, re.DOTALL | re.MULTILINE):
+        yield from "".join(block).replace("\\\n", " ").splitlines()
+    yield from re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+
+
+def calls(text: str) -> Iterator[list[str]]:
+    """The words after `mm` of every call in a page, up to what the shell takes for itself."""
+    for line in shell_lines(text):
+        for call in re.split(r"[|;&<>#]+", line):
+            found = re.match(r"\s*(?:[A-Z_]+=\S* )*(?:\./)?mm((?: .*)?)$", call)
+            if found:
+                yield found[1].split()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_options_are_there(page: Path) -> None:
+    for words in calls(page.read_text()):
+        command = typer.main.get_command(app)
+        left = [word.rstrip(",.:") for word in words]
+        while left and hasattr(command, "commands") and not left[0].startswith("-"):
+            name = left.pop(0)
+            if name in ("test", "check", "lock"):
+                break  # of the mm script itself
+            if "|" in name or name in ("…", "..."):
+                break
+            assert name in command.commands, " ".join(words)
+            command = command.commands[name]
+        else:
+            known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+            given = {word.partition("=")[0] for word in left if word.startswith("--")}
+            assert given <= {*known, "--help"}, " ".join(words)
+
+
+def test_the_calls_of_a_page_are_found() -> None:
+    assert [" ".join(words) for words in calls(OPERATIONS)].count("doctor") >= 1
+    assert len(list(calls(README))) > 30
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text()
