@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -106,7 +107,7 @@ class Status:
 class Broker:
     """A broker for a `with` block, or from `start` to `stop`; it never outlives this process.
 
-    `home` keeps the data over restarts; `port` is any free one by default and stays the same for this object;
+    `home` keeps the data over restarts; `port` is by default that of the last start in that folder, or any free one;
     `properties` override the broker's own (`listeners`, say, for TLS); `heap` is Java's -Xmx.
     """
 
@@ -257,6 +258,21 @@ class _Home:
         except psutil.Error:
             return False
 
+    def port_before(self) -> int | None:
+        """The port that the broker had when it last ran in this folder, where clients still look for it; if free.
+
+        None in a copy of the folder: clients of the original must not find themselves there.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            text = self.config.read_text()
+            found = re.search(rf"^listeners=\w+://{re.escape(HOST)}:(\d+),", text, re.MULTILINE)
+            if found and f"log.dirs={self.data}\n" in text:
+                port = int(found[1])
+                with contextlib.suppress(BrokerError):
+                    _check_port(port)
+                    return port
+        return None
+
     def record(self, status: Status) -> None:
         """Write the state file."""
         fresh = self.state_file.with_suffix(".new")
@@ -292,7 +308,7 @@ def _launch(
     java = _java_command(home, heap)
     attempt = 1
     while True:
-        chosen = port or free_port()
+        chosen = port or (home.port_before() if attempt == 1 else None) or free_port()
         _check_port(chosen)
         _write_config(home, chosen, properties)
         if not home.data.exists():

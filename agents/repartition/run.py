@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from agents.strategy.settings import NS, Settings
 from agents.stream import carry, clients, topics
 from agents.stream.carry import Row
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import BadConfiguration
+from agents.stream.errors import BadConfiguration, MissingTopics
 from agents.stream.restore import CARRYING_ROLE, Restorer, Stored, checkpoint_key
 from agents.stream.watch import read_whole
 from schemas.partitioning import partition_of
 from schemas.times import rfc3339
 from schemas.topics import CHECKPOINTS, CONTROLS, MOMENTS, ORDERS, QUOTES, TOPICS, Topic
+
+log = logging.getLogger(__name__)
 
 ROLES: tuple[Any, ...] = (SignalsAgent, ExecutionAgent, PortfolioAgent)
 SOURCES = {role.role: role.source for role in ROLES}
@@ -50,6 +53,10 @@ def repartition(old: KafkaConfig, new: KafkaConfig, partitions: int, settings: S
     """
     if old.prefix == new.prefix:
         raise BadConfiguration(f"--to {new.prefix!r} is the prefix that the desk has: choose another")
+    if topics.present_partitions(clients.admin(old), old, TOPICS.values()) is None:
+        raise MissingTopics(
+            f"no desk has the prefix {old.prefix!r}: --prefix, or MM_PREFIX, names the one to be carried"
+        )
     before = topics.check(clients.admin(old), old, TOPICS.values())
     _refuse_members(old)
     at_rest = _ends(old, before)
@@ -71,7 +78,11 @@ def repartition(old: KafkaConfig, new: KafkaConfig, partitions: int, settings: S
 
 def _refuse_members(config: KafkaConfig) -> None:
     deadline = time.monotonic() + _LEAVING_SECONDS
+    told = False
     while running := carry.members(config, SOURCES):
+        if not told:
+            log.info("waiting until the agents' sessions are over, %.0f s at most", _LEAVING_SECONDS)
+            told = True
         if time.monotonic() > deadline:
             listed = ", ".join(f"{count} {role}" for role, count in running.items())
             raise BadConfiguration(f"agents are at work on {config.prefix!r} ({listed}): stop them first")

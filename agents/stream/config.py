@@ -44,7 +44,7 @@ class KafkaConfig:
         if not self.bootstrap:
             raise BadConfiguration("the bootstrap address is empty; give host:port, or start one with: mm broker up")
         if not _PREFIX.fullmatch(self.prefix):
-            raise BadConfiguration(f"MM_PREFIX={self.prefix!r}: use letters, digits, '.', '_' and '-' only")
+            raise BadConfiguration(f"the prefix {self.prefix!r}: use letters, digits, '.', '_' and '-' only")
         for name in sorted(_RESERVED & set(self.properties)):
             raise BadConfiguration(f"{name} is what exactly-once rests on and cannot be set")
 

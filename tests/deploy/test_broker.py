@@ -1,6 +1,7 @@
 """The embedded broker, with a real client."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -168,6 +169,26 @@ def test_up_outlives_its_process_and_down_ends_it(tmp_path: Path) -> None:
         assert embedded.down(tmp_path)
     assert is_gone(pid)
     assert not embedded.down(tmp_path)
+
+
+def test_clients_find_a_broker_again_but_never_a_copy_of_it(tmp_path: Path) -> None:
+    home, copy = tmp_path / "home", tmp_path / "copy"
+    try:
+        before = embedded.up(home).bootstrap
+        create_topic(before)
+        produce(before, b"kept")
+        embedded.down(home)
+        shutil.copytree(home, copy)
+        elsewhere = embedded.up(copy).bootstrap
+        assert elsewhere != before
+        assert read(elsewhere, 1) == [b"kept"]
+        assert embedded.up(home).bootstrap == before
+        embedded.down(home)
+        with socket.create_server(("127.0.0.1", int(before.split(":")[1]))):
+            assert embedded.up(home).bootstrap != before
+    finally:
+        embedded.down(home)
+        embedded.down(copy)
 
 
 def test_a_foreign_process_is_never_taken_for_the_broker(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from agents.repartition.run import repartition
 from agents.strategy.settings import Settings
 from agents.stream import carry, groups, topics
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import BadConfiguration
+from agents.stream.errors import BadConfiguration, MissingTopics
 from agents.stream.watch import read_whole
 from schemas.controls import encode_control
 from schemas.records import Control
@@ -182,6 +182,15 @@ def test_a_prefix_in_use_is_refused_and_left_as_it_is(desks: Callable[..., Pipel
     assert len(new.records(CONTROLS.name)) == 1
     with pytest.raises(BadConfiguration, match="is the prefix that the desk has"):
         carried(old, old)
+
+
+def test_a_desk_that_is_not_there_is_told(desks: Callable[..., Pipeline]) -> None:
+    there = desks(2)
+    elsewhere = KafkaConfig(there.bootstrap, f"{there.prefix}none-")
+    with pytest.raises(MissingTopics, match=r"no desk has the prefix '.*none-': --prefix, or MM_PREFIX"):
+        repartition(elsewhere, desks(3).config, 3, Settings())
+    with pytest.raises(BadConfiguration, match=r"the prefix 'no good!': use letters"):
+        KafkaConfig(there.bootstrap, "no good!")
 
 
 def test_a_whole_desk_is_not_carried_over_again(desks: Callable[..., Pipeline]) -> None:
