@@ -15,6 +15,11 @@ _MIN_IN_SYNC = 2
 _KINDS = {"topic": "topic", "group": "group", "transactional-id": "transactionalId"}
 
 
+# Every broker holds every partition. Half is for quotes up to their bound by bytes (8 GiB a partition and a segment),
+# half for the rest: docs/operations.md, Sizing.
+_DISK = "200Gi"
+
+
 def cluster() -> list[dict[str, Any]]:
     """Three brokers that are controllers too; clients come by TLS and SCRAM, and need rights."""
     pool = {
@@ -24,7 +29,7 @@ def cluster() -> list[dict[str, Any]]:
         "spec": {
             "replicas": _REPLICAS,
             "roles": ["controller", "broker"],
-            "storage": {"type": "persistent-claim", "size": "100Gi", "deleteClaim": False},
+            "storage": {"type": "persistent-claim", "size": _DISK, "deleteClaim": False},
             "resources": {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"memory": "4Gi"}},
             "jvmOptions": {"-Xms": "2g", "-Xmx": "2g"},
         },

@@ -56,6 +56,15 @@ def test_every_topic_is_declared_with_its_settings() -> None:
         assert declared[name]["config"].items() >= topic.settings.items()
 
 
+def test_a_broker_has_room_for_twice_the_quotes_that_are_kept() -> None:
+    (pool,) = all_of("KafkaNodePool")
+    (quotes,) = [topic["spec"] for topic in all_of("KafkaTopic") if topic["spec"]["topicName"] == "quotes"]
+    bound = int(quotes["config"]["retention.bytes"]) + int(quotes["config"]["segment.bytes"])
+    assert quotes["replicas"] == pool["spec"]["replicas"]  # so that each broker has all of them
+    size = pool["spec"]["storage"]["size"]
+    assert size.endswith("Gi") and int(size[:-2]) << 30 >= 2 * quotes["partitions"] * bound
+
+
 def allowed(operation: str) -> dict[str, set[str]]:
     """Topics to users that may do an operation on them."""
     users: dict[str, set[str]] = {name: set() for name in TOPICS}
