@@ -11,17 +11,13 @@ import pytest
 from confluent_kafka import KafkaException
 
 from agents.signals import Block
-from schemas.topics import EXECUTIONS, MOMENTS, PNL, POSITIONS, SIGNALS
+from schemas.topics import EXECUTIONS, MOMENTS, SIGNALS
 from tests.integration.pipeline import Pipeline, trades_hash, wait_until
 from tests.upgrade import market, versions
 from tests.upgrade.versions import ROOT, Fleet, fleet
 
-ADDED = {
-    SIGNALS.name: "venue",
-    EXECUTIONS.name: "spread",
-    POSITIONS.name: "desk",
-    PNL.name: "turnover",
-}
+ADDED = {SIGNALS.name: "venue", EXECUTIONS.name: "spread"}
+"""Fields of the next version in topics of which nothing is compacted away meanwhile."""
 
 
 class NextBlock(Block, frozen=True, array_like=True):
@@ -52,7 +48,9 @@ def test_agents_of_two_versions_roll_past_each_other(pipeline: Callable[..., Pip
             assert written_by_next(desk, role) == of_instance(desk, role, instance) != set()
         # The old one takes partitions over from the new one, with rows and clocks that have more fields than it knows.
         left = of_instance(desk, "signals", "a")
-        assert left == {partition for partition, by in moments_by(desk).items() if by == {"next"}}
+        writers = moments_by(desk)  # of partitions that have symbols
+        assert writers.keys() & left
+        assert {partition for partition, by in writers.items() if by == {"next"}} == writers.keys() & left
         agents.stop("signals", "a")
         go_on(desk, agents, waiting)
         assert of_instance(desk, "signals", "b") == set(range(desk.partitions))
@@ -102,7 +100,10 @@ def go_on(desk: Pipeline, agents: Fleet, waiting: Any) -> None:
 def change(agents: Fleet, version: Path, role: str, instance: str) -> None:
     """One agent goes and comes back under its name, in another version."""
     agents.stop(role, instance)
+    taken = agents.said(role, instance).count(" holds partitions ")
     agents.start(version, role, instance)
+    # Or, on a slow machine, its session may end and another take its partitions before there is anything to read.
+    wait_until(lambda: agents.said(role, instance).count(" holds partitions ") > taken, f"{role}-{instance} to be back")
 
 
 def each_holds(desk: Pipeline, role: str, partitions: int) -> bool:
