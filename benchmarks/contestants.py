@@ -118,12 +118,17 @@ def audited(agent: Contestant, auditor: Auditor) -> Contestant:
     return Contestant(agent.name, run)
 
 
+STREAMS_SETTINGS = ("100", "5", "10", "60", "1")
+"""Commit and linger in ms, seconds between decisions and of warm-up, band in deviations."""
+
+
 def kafka_streams(programs: JavaPrograms, threads: int, auditor: Auditor) -> Contestant:
     """Kafka Streams, exactly_once_v2, state in memory."""
     name = f"Kafka Streams 4.3.1, exactly-once, in memory, {threads} thread{'s' if threads > 1 else ''}"
 
     def command(load: Written, signals: str, group: str, folder: str) -> Sequence[str]:
-        return programs.command("StreamsPeer", load.config.bootstrap, load.topic, signals, group, folder, str(threads))
+        where = (load.config.bootstrap, load.topic, signals, group, folder, str(threads))
+        return programs.command("StreamsPeer", *where, *STREAMS_SETTINGS)
 
     return _peer(name, "streams", command, auditor)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
@@ -16,33 +18,97 @@ from agents.strategy.settings import NS
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
-from benchmarks.processes import Agent
+from benchmarks import java_programs
+from benchmarks.java_programs import JavaPrograms
+from benchmarks.processes import Agent, running
 from benchmarks.report import Table, row
 from benchmarks.setting import Setting
+from deploy.kafka_jars import JarError
 from schemas.controls import encode_control
 from schemas.partitioning import partition_of
 from schemas.records import Control
 from schemas.topics import CONTROLS, EXECUTIONS, QUOTES, SIGNALS, TOPICS, TRADES
 
-RATE, SYMBOLS, PARTITIONS = 20_000.0, 100, 4
+RATE, SYMBOLS = 20_000.0, 100
+PARTITIONS = (4, 1)
 _TICK_SECONDS = 0.001
-_WARM_UP_SECONDS = 5.0
+_WARM_UP_SECONDS = 20.0
 _PATIENCE_SECONDS = 60.0
-_SETTINGS = ("decision_seconds=1", "warmup_seconds=2", "band_sd=0.5")
+_DECISION_SECONDS, _RULE_WARM_UP_SECONDS, _BAND_SD = "1", "2", "0.5"
+_SETTINGS = (
+    f"decision_seconds={_DECISION_SECONDS}",
+    f"warmup_seconds={_RULE_WARM_UP_SECONDS}",
+    f"band_sd={_BAND_SD}",
+)
+_STREAMS_COMMIT_MS, _STREAMS_LINGER_MS = "10", "0"
 _QUOTE = b'{"symbol":"%s","ts":%d,"bid":%.2f,"bid_size":100,"ask":%.2f,"ask_size":100}'
 
 
-def latency(setting: Setting) -> Iterator[Table]:
-    """20 thousand JSON quotes a second, a decision of each symbol each second, commits as they come."""
-    runs = [Paced(setting.config("latency")).run(setting.seconds) for _ in range(setting.repeats)]
-    conditions = setting.conditions(
-        f"{RATE:,.0f} JSON quotes/s of {SYMBOLS} symbols in {PARTITIONS} partitions for {setting.seconds:.0f} s",
-        "each second a decision of every symbol",
-        "the producer's own linger of 5 ms and the broker included",
-        f"{setting.repeats} runs, all on this machine",
-    )
-    rows = [row(f"quote produced to {name} readable", [run[name] for run in runs]) for name in ("signal", "trade")]
-    yield Table("Latency through the agents", conditions, rows)
+@dataclass(frozen=True)
+class Traders:
+    """Who makes signals and trades of the quotes: a name for the table, and its processes for a `with` block."""
+
+    name: str
+    running: Callable[[KafkaConfig], AbstractContextManager[None]]
+
+
+def latency(setting: Setting, warm_up: float = _WARM_UP_SECONDS) -> Iterator[Table]:
+    """20 thousand JSON quotes a second, a decision of each symbol each second; the agents and Kafka Streams in turn."""
+    contestants, left_out = [AGENTS], []
+    try:
+        folder = setting.folder / "classes"
+        folder.mkdir(exist_ok=True)
+        contestants.append(kafka_streams(java_programs.compiled(folder)))
+    except (java_programs.NoCompiler, JarError) as reason:
+        left_out.append(f"Kafka Streams is left out: {reason}")
+    for partitions in PARTITIONS:
+        conditions = setting.conditions(
+            f"{RATE:,.0f} JSON quotes/s of {SYMBOLS} symbols in {partitions} partition{'s' * (partitions > 1)}",
+            f"{setting.seconds:.0f} s after {warm_up:.0f} that do not count",
+            "each second a decision of every symbol",
+            "the producer's own linger of 5 ms and the broker included",
+            f"{setting.repeats} runs of each in turn, all on this machine",
+        )
+        runs: dict[str, list[dict[str, dict[str, float]]]] = {traders.name: [] for traders in contestants}
+        for _ in range(setting.repeats):
+            for traders in contestants:
+                setting.note(f"{traders.name}, {partitions} partitions")
+                paced = Paced(setting.config("latency"), partitions=partitions)
+                runs[traders.name].append(paced.run(traders, setting.seconds, warm_up))
+        rows = [
+            row(f"{name}: {result} readable", [run[result] for run in found])
+            for name, found in runs.items()
+            for result in ("signal", "trade")
+        ]
+        yield Table(f"Latency, {partitions} partition{'s' * (partitions > 1)}", conditions, rows, left_out)
+
+
+@contextmanager
+def _agents(config: KafkaConfig) -> Iterator[None]:
+    with ExitStack() as stack:
+        agents = [Agent(config, role, _SETTINGS) for role in ("signals", "execution")]
+        processes = [stack.enter_context(agent.running()) for agent in agents]
+        for agent, process in zip(agents, processes, strict=True):
+            agent.wait_until_ready(process)
+        yield
+
+
+AGENTS = Traders("signals and execution agents", _agents)
+
+
+def kafka_streams(programs: JavaPrograms) -> Traders:
+    """Both steps in one Kafka Streams application; it commits each 10 ms, sends at once, and makes no marks."""
+
+    @contextmanager
+    def streams(config: KafkaConfig) -> Iterator[None]:
+        quotes, signals, *results = (config.name(topic.name) for topic in (QUOTES, SIGNALS, EXECUTIONS, TRADES))
+        how = (_STREAMS_COMMIT_MS, _STREAMS_LINGER_MS, _DECISION_SECONDS, _RULE_WARM_UP_SECONDS, _BAND_SD)
+        with tempfile.TemporaryDirectory(prefix="mm-bench-", ignore_cleanup_errors=True) as folder:
+            where = (config.bootstrap, quotes, signals, config.name("streams"), folder, "1")
+            with running("Kafka Streams", programs.command("StreamsPeer", *where, *how, *results), {}):
+                yield
+
+    return Traders("Kafka Streams 4.3.1, 1 thread, no marks", streams)
 
 
 _Decision = tuple[str, int]
@@ -53,56 +119,50 @@ class Paced:
     """Quotes at a steady pace, and what the agents make of them.
 
     A result's clock starts just before the record is produced that fires its decision: the first quote of its
-    symbol, or the first clock of its partition, at or after the decision time. It stops when this process, which
-    also produces, has the record in hand.
+    symbol at or after the decision time. It stops when this process, which also produces, has the record in hand.
     """
 
-    def __init__(self, config: KafkaConfig, rate: float = RATE, symbols: int = SYMBOLS) -> None:
+    def __init__(
+        self, config: KafkaConfig, rate: float = RATE, symbols: int = SYMBOLS, partitions: int = PARTITIONS[0]
+    ) -> None:
         self._config = config
         self._rate = rate
+        self._partitions = partitions
         self._names = symbol_names(symbols)
         self._encoded = [name.encode() for name in self._names]
-        self._home = [partition_of(name, PARTITIONS) for name in self._names]
+        self._home = [partition_of(name, partitions) for name in self._names]
         self._topic = config.name(QUOTES.name)
         self._fired: dict[_Decision, int] = {}
         self._signals: dict[_Decision, float] = {}
         self._trades: dict[_Decision, float] = {}
         self._executed: dict[_Decision, bool] = {}  # and whether into a trade
 
-    def run(self, seconds: float) -> dict[str, dict[str, float]]:
-        """Produce for so long beside a start that does not count; percentiles in ms for signals and trades."""
+    def run(self, traders: Traders, seconds: float, warm_up: float) -> dict[str, dict[str, float]]:
+        """Produce for so long after a warm-up that does not count; percentiles in ms for signals and trades."""
         config = self._config
-        topics.create(clients.admin(config), config, TOPICS.values(), PARTITIONS, 1)
+        topics.create(clients.admin(config), config, TOPICS.values(), self._partitions, 1)
         control = encode_control(Control(max_position_dollars=10_000_000))
         write_confirmed(config, CONTROLS.name, [(name, control) for name in self._names])
-        with ExitStack() as stack:
-            agents = [Agent(config, role, _SETTINGS) for role in ("signals", "execution")]
-            processes = [stack.enter_context(agent.running()) for agent in agents]
-            for agent, process in zip(agents, processes, strict=True):
-                agent.wait_until_ready(process)
+        with traders.running(config):
             self._reader = clients.reader(config)
-            stack.callback(self._reader.close)
-            read = [config.name(topic.name) for topic in (SIGNALS, EXECUTIONS, TRADES)]
-            self._reader.assign([TopicPartition(topic, p, 0) for topic in read for p in range(PARTITIONS)])
-            since = self._produce(_WARM_UP_SECONDS + seconds)
-            self._wait_for_the_rest()
+            try:
+                read = [config.name(topic.name) for topic in (SIGNALS, EXECUTIONS, TRADES)]
+                self._reader.assign([TopicPartition(topic, p, 0) for topic in read for p in range(self._partitions)])
+                since = self._produce(warm_up + seconds) + round(warm_up) * NS
+                self._wait_for_the_rest()
+            finally:
+                self._reader.close()
         return {"signal": _percentiles(self._signals, since), "trade": _percentiles(self._trades, since)}
 
     def _produce(self, seconds: float) -> int:
-        """Produce and read; the decision time before the first that counts."""
+        """Produce and read; the second in which that began."""
         producer = clients.producer(self._config)
         steps = np.random.default_rng(7)
         cents = [10_000] * len(self._names)
         turn = itertools.cycle(range(len(self._names)))
         begin = time.time_ns()
-        second, sent = begin // NS, 0
+        sent = 0
         while (now := time.time_ns()) < begin + round(seconds * NS):
-            if now // NS > second:
-                second = now // NS
-                for name in self._names:
-                    self._fired.setdefault((name, second * NS), now)
-                for partition in range(PARTITIONS):
-                    producer.produce(self._topic, b'{"clock":%d,"feed":"paced"}' % (second * NS), None, partition)
             due = int((now - begin) / NS * self._rate)
             for step in steps.integers(-3, 4, max(0, due - sent)).tolist():
                 number = next(turn)
@@ -116,7 +176,7 @@ class Paced:
             self._read()
             time.sleep(_TICK_SECONDS)
         producer.flush(_PATIENCE_SECONDS)
-        return (begin // NS + round(_WARM_UP_SECONDS)) * NS
+        return begin // NS * NS
 
     def _wait_for_the_rest(self) -> None:
         """Read until every decision has its signal and execution, and its trade where there is one."""

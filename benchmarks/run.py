@@ -16,6 +16,7 @@ from benchmarks.report import Table
 from benchmarks.restore import restore
 from benchmarks.setting import Setting
 from benchmarks.start import start
+from benchmarks.warm import warm
 from deploy.broker import Broker
 
 PARTS: Mapping[str, Callable[[Setting], Iterator[Table]]] = {
@@ -33,6 +34,8 @@ PARTS: Mapping[str, Callable[[Setting], Iterator[Table]]] = {
     "memory": memory,
 }
 """What can be measured, by name."""
+_WITHOUT_BROKER = ("kernel", "backtest")
+_WARM_SECONDS = 20.0
 
 
 def run(
@@ -45,4 +48,7 @@ def run(
             tempfile.TemporaryDirectory(prefix="mm-bench-", ignore_cleanup_errors=True) as folder,
             Broker(Path(folder) / "broker") as broker,
         ):
-            yield from PARTS[part](Setting(broker.bootstrap, Path(folder), quotes, repeats, seconds, minutes, note))
+            setting = Setting(broker.bootstrap, Path(folder), quotes, repeats, seconds, minutes, note)
+            if part not in _WITHOUT_BROKER:
+                note(f"warming the broker up: {warm(setting.config('warm'), _WARM_SECONDS)} transactions")
+            yield from PARTS[part](setting)

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _MAX_TRANSACTION_BYTES = 32 << 20
 _IDLE_POLL_SECONDS = 0.1
 _LAG_SECONDS = 2.0
-_WITHOUT_OUTPUT_SECONDS = 0.5
+_WITHOUT_OUTPUT_SECONDS = 0.7  # no divisor of a second: decisions, and with them output, come at whole ones
 _GRACE_SECONDS = 2.0
 LIVE_SECONDS = 10.0
 """A loop that has not turned for so long, or whose transaction takes longer, is not alive."""

@@ -9,6 +9,8 @@ import org.apache.kafka.common.serialization.BytesDeserializer;
 import org.apache.kafka.common.serialization.BytesSerializer;
 import org.apache.kafka.common.serialization.Deserializer;
 import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
 import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsConfig;
@@ -19,14 +21,22 @@ import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.Stores;
 
-/** Quotes to signals in Kafka Streams, exactly once: {@code StreamsPeer bootstrap quotes signals id folder threads}. */
+/**
+ * Quotes to signals in Kafka Streams, exactly once, and on to executions and trades where their topics are named:
+ * {@code StreamsPeer bootstrap quotes signals id folder threads commit_ms linger_ms decision_s
+ * warmup_s band_sd [executions trades]}.
+ */
 public final class StreamsPeer {
-    private static final String STORE = "moments";
-    private static final long DECISION_NS = 10_000_000_000L, WARMUP_NS = 60_000_000_000L;
+    private static final String STORE = "moments", POSITIONS = "positions";
+    private static long decisionNs, warmupNs;
+    private static double bandSd;
 
     private StreamsPeer() { }
 
     public static void main(String[] arguments) {
+        decisionNs = Long.parseLong(arguments[8]) * 1_000_000_000L;
+        warmupNs = Long.parseLong(arguments[9]) * 1_000_000_000L;
+        bandSd = Double.parseDouble(arguments[10]);
         final Topology topology = new Topology();
         topology.addSource(
             "quotes", new BytesDeserializer(), (Deserializer<Quote>) (topic, json) -> Quote.parse(json), arguments[1]);
@@ -36,9 +46,21 @@ public final class StreamsPeer {
                 .withCachingEnabled(),
             "decider");
         topology.addSink("signals", arguments[2], new BytesSerializer(), new ByteArraySerializer(), "decider");
+        if (arguments.length > 11) trade(topology, arguments[2], arguments[11], arguments[12]);
         final KafkaStreams streams = new KafkaStreams(topology, settings(arguments));
         Runtime.getRuntime().addShutdownHook(new Thread(streams::close));
         streams.start();
+    }
+
+    private static void trade(Topology topology, String signals, String executions, String trades) {
+        topology.addSource("decisions", new BytesDeserializer(), new StringDeserializer(), signals);
+        topology.addProcessor("trader", Trader::new, "decisions");
+        topology.addStateStore(
+            Stores.keyValueStoreBuilder(Stores.inMemoryKeyValueStore(POSITIONS), Serdes.Bytes(), Serdes.Long())
+                .withCachingEnabled(),
+            "trader");
+        topology.addSink("executions", executions, new BytesSerializer(), new StringSerializer(), "trader");
+        topology.addSink("trades", trades, new BytesSerializer(), new StringSerializer(), "trader");
     }
 
     private static Properties settings(String[] arguments) {
@@ -48,7 +70,7 @@ public final class StreamsPeer {
         settings.put(StreamsConfig.STATE_DIR_CONFIG, arguments[4]);
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, arguments[5]);
         settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
-        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
+        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, Long.parseLong(arguments[6]));
         settings.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
         settings.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 64 << 20);
         settings.put(StreamsConfig.BUFFERED_RECORDS_PER_PARTITION_CONFIG, 20_000);
@@ -58,7 +80,7 @@ public final class StreamsPeer {
         settings.put(StreamsConfig.mainConsumerPrefix(ConsumerConfig.MAX_PARTITION_FETCH_BYTES_CONFIG), 4 << 20);
         settings.put(StreamsConfig.mainConsumerPrefix(ConsumerConfig.RECEIVE_BUFFER_CONFIG), 1 << 20);
         settings.put(StreamsConfig.mainConsumerPrefix(ConsumerConfig.CHECK_CRCS_CONFIG), false);
-        settings.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), 5);
+        settings.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), arguments[7]);
         return settings;
     }
 
@@ -85,12 +107,12 @@ public final class StreamsPeer {
             if (quote == null || !quote.usable()) return;
             Moments moments = known.get(record.key());
             if (moments == null) {
-                moments = new Moments(quote, DECISION_NS);
+                moments = new Moments(quote, decisionNs);
                 known.put(record.key(), moments);
             } else if (quote.ts < moments.ts) {
                 return;
             } else {
-                for (; quote.ts >= moments.nextDecision; moments.nextDecision += DECISION_NS) {
+                for (; quote.ts >= moments.nextDecision; moments.nextDecision += decisionNs) {
                     context.forward(record.withValue(signal(record.key(), moments)));
                 }
                 moments.add(quote);
@@ -100,16 +122,55 @@ public final class StreamsPeer {
 
         private static byte[] signal(Bytes symbol, Moments moments) {
             final double deviation = moments.deviation();
-            final boolean warm = moments.ts > moments.first + WARMUP_NS;
+            final boolean warm = moments.ts > moments.first + warmupNs;
             final String verdict = !warm ? "HOLD"
-                : moments.ask < moments.mean - deviation ? "BUY"
-                : moments.bid > moments.mean + deviation ? "SELL" : "HOLD";
+                : moments.ask < moments.mean - bandSd * deviation ? "BUY"
+                : moments.bid > moments.mean + bandSd * deviation ? "SELL" : "HOLD";
             final String text = "{\"symbol\":\"" + new String(symbol.get(), StandardCharsets.UTF_8)
                 + "\",\"ts\":" + moments.nextDecision + ",\"quote_ts\":" + moments.ts
                 + ",\"bid\":" + moments.bid + ",\"ask\":" + moments.ask + ",\"ema\":" + moments.mean
                 + ",\"sd\":" + (moments.single ? "null" : Double.toString(deviation))
                 + ",\"verdict\":\"" + verdict + "\"}";
             return text.getBytes(StandardCharsets.UTF_8);
+        }
+    }
+    /** Each signal becomes an execution; a lot is traded at the touch while the position's value is below the limit. */
+    private static final class Trader implements Processor<Bytes, String, Bytes, String> {
+        private static final long LOT = 100;
+        private static final double LIMIT_DOLLARS = 10_000_000;
+
+        private ProcessorContext<Bytes, String> context;
+        private KeyValueStore<Bytes, Long> positions;
+
+        @Override
+        public void init(ProcessorContext<Bytes, String> given) {
+            context = given;
+            positions = given.getStateStore(POSITIONS);
+        }
+
+        @Override
+        public void process(Record<Bytes, String> record) {
+            final String signal = record.value();
+            final boolean buy = signal.endsWith("\"BUY\"}"), sell = signal.endsWith("\"SELL\"}");
+            final double price = field(signal, sell ? "bid" : "ask");
+            final Long held = positions.get(record.key());
+            final long before = held == null ? 0 : held, after = before + (buy ? LOT : sell ? -LOT : 0);
+            final boolean traded = (buy || sell) && Math.abs(after) * price <= LIMIT_DOLLARS;
+            // The signal begins with its symbol and decision time.
+            final String which = signal.substring(0, signal.indexOf(",\"quote_ts\""));
+            final String what = ",\"price\":" + price + ",\"position_after\":" + (traded ? after : before) + "}";
+            if (traded) {
+                positions.put(record.key(), after);
+                final String side = ",\"side\":\"" + (buy ? "BUY" : "SELL") + "\",\"shares\":" + LOT;
+                context.forward(record.withValue(which + side + what), "trades");
+            }
+            final String trade = ",\"trade_id\":" + (traded ? "\"" + record.timestamp() + "\"" : "null");
+            context.forward(record.withValue(which + trade + what), "executions");
+        }
+
+        private static double field(String json, String name) {
+            final int begin = json.indexOf("\"" + name + "\":") + name.length() + 3;
+            return Double.parseDouble(json.substring(begin, json.indexOf(',', begin)));
         }
     }
 }

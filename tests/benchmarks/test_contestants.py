@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from agents.stream.config import KafkaConfig
-from benchmarks import contestants, java_programs, peers_environment
+from benchmarks import contestants, java_programs, latency, peers_environment
 from benchmarks.contestants import ORIGINALS_RULES, Auditor, Contestant, audited, signals_agent
 from benchmarks.java_programs import JavaPrograms
+from benchmarks.latency import Paced
 from benchmarks.quotes import Load, Written, forget, write
 from tests.kafka import Kafka
 
@@ -73,3 +74,13 @@ def test_quix_streams_agrees(written: Written, auditor: Auditor) -> None:
 
 def test_faust_agrees(written: Written, auditor: Auditor) -> None:
     runs(contestants.faust(auditor), written)
+
+
+def test_kafka_streams_decides_and_trades_as_often_as_the_agents(
+    kafka: Kafka, prefix: str, programs: JavaPrograms
+) -> None:
+    paced = Paced(KafkaConfig(kafka.bootstrap, prefix), rate=500.0, symbols=5)
+    # Each decision has its signal and execution, and its trade where there is one, or this fails.
+    found = paced.run(latency.kafka_streams(programs), seconds=3.0, warm_up=5.0)
+    assert found["signal"]["how many"] >= 5 * 2
+    assert 0 < found["trade"]["how many"] <= found["signal"]["how many"]

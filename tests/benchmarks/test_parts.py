@@ -11,7 +11,7 @@ from agents.stream.config import KafkaConfig
 from benchmarks import consumption
 from benchmarks.backtest import backtest
 from benchmarks.idle import idle
-from benchmarks.latency import Paced
+from benchmarks.latency import AGENTS, Paced
 from benchmarks.memory import memory
 from benchmarks.restore import restore
 from benchmarks.run import PARTS
@@ -93,7 +93,7 @@ def test_idle_agents_are_measured_each(setting: Setting) -> None:
 
 
 def test_latency_waits_for_every_decision_and_every_trade(setting: Setting) -> None:
-    found = Paced(setting.config("latency"), rate=500.0, symbols=5).run(seconds=3.0)
+    found = Paced(setting.config("latency"), rate=500.0, symbols=5).run(AGENTS, seconds=3.0, warm_up=5.0)
     assert found["signal"]["how many"] >= 5 * 2
     assert 0 < found["trade"]["how many"] <= found["signal"]["how many"]
     assert 0 < found["signal"]["p50 ms"] <= found["signal"]["p99.9 ms"] <= found["signal"]["worst ms"]
