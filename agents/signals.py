@@ -245,17 +245,20 @@ class SignalsTask:
         out.send(SIGNALS, symbol, _encode(signal), headers("signal", SignalsAgent.role, event_id, time))
 
     def _publish_marks(self, marks: np.ndarray, out: Outputs) -> None:
-        symbols, listed, send = self._decoder.index.symbols, self._controls.book.listed, out.send
+        symbols, listed = self._decoder.index.symbols, self._controls.book.listed
         watched = (self._desk.interest[marks["number"]] == grid.WATCHED).tolist()
+        ticks, preds = [], []
         for asks, mark in zip(watched, _tuples(marks, _MARK), strict=True):
             number, ts, quote_ts, bid, bid_size, ask, ask_size, mid, ema, sd, buy_below, sell_above, warm = mark
             symbol = symbols[number]
             if asks and not listed(symbol, ts):
                 continue
-            tick = TickBidAsk(symbol, quote_ts, bid, bid_size, ask, ask_size)
+            key = symbol.encode()
+            ticks.append((key, _encode(TickBidAsk(symbol, quote_ts, bid, bid_size, ask, ask_size))))
             pred = Pred(symbol, quote_ts, bid, ask, mid, ema, sd, buy_below, sell_above, warm)
-            send(TICKS_BID_ASK, symbol, _encode(tick), CONTENT_TYPE_ONLY)
-            send(PREDS, symbol, _encode(pred), CONTENT_TYPE_ONLY)
+            preds.append((key, _encode(pred)))
+        out.send_many(TICKS_BID_ASK, ticks, CONTENT_TYPE_ONLY)
+        out.send_many(PREDS, preds, CONTENT_TYPE_ONLY)
 
 
 def _tuples(events: np.ndarray, fields: Sequence[str]) -> Iterable[tuple[Any, ...]]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,9 @@ class _Outputs:
 
     def send(self, topic: Topic, key: str, value: bytes, headers: Any = None) -> None:
         self._sent.setdefault(topic.name, []).append(value)
+
+    def send_many(self, topic: Topic, records: Sequence[tuple[bytes, bytes]], headers: Any = None) -> None:
+        self._sent.setdefault(topic.name, []).extend(value for _, value in records)
 
     def dead_letter(self, batch: Any, record: int, reason: str, rows: int = 1) -> None:
         raise AssertionError(reason)

@@ -17,6 +17,10 @@ class Outputs(Protocol):
         """Publish one record to the partition of the same number."""
         ...
 
+    def send_many(self, topic: Topic, records: Sequence[tuple[bytes, bytes]], headers: Headers | None = None) -> None:
+        """Publish records (key, value) of one topic that share their headers."""
+        ...
+
     def dead_letter(self, batch: Batch, record: int, reason: str, rows: int = 1) -> None:
         """Set one record aside that could not be used, with the reason and the number of rows that were lost."""
         ...

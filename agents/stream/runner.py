@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -461,16 +461,20 @@ class _Outputs:
         self._topics = {topic.name: runner._config.name(topic.name) for topic in topics}
         self._agent = f"{agent.role}-{runner._instance}"
         self._partition = partition
-        self._send = runner._transactions.send
+        self._transactions = runner._transactions
         self.dead_lettered = dead_lettered
 
     def send(self, topic: Topic, key: str, value: bytes, headers: Headers | None = None) -> None:
         """Publish one record to the partition of the same number."""
-        self._send(self._topics[topic.name], self._partition, key.encode(), value, headers)
+        self._transactions.send(self._topics[topic.name], self._partition, key.encode(), value, headers)
+
+    def send_many(self, topic: Topic, records: Sequence[tuple[bytes, bytes]], headers: Headers | None = None) -> None:
+        """Publish records (key, value) of one topic that share their headers."""
+        self._transactions.send_many(self._topics[topic.name], self._partition, records, headers)
 
     def dead_letter(self, batch: Batch, record: int, reason: str, rows: int = 1) -> None:
         """Set one record aside that could not be used."""
         origin = Origin(batch.topic, batch.partition, batch.offset(record))
         key, value, headers = dead_letter(origin, batch.key(record), batch.value(record), reason, self._agent)
-        self._send(self._topics[DEAD_LETTERS.name], self._partition, key, value, headers)
+        self._transactions.send(self._topics[DEAD_LETTERS.name], self._partition, key, value, headers)
         self.dead_lettered += rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, NoReturn
 
@@ -120,6 +120,18 @@ class Transactions:
         self._waiting.append((topic, value, key, partition, headers))
         self.records += 1
         self.bytes += len(value) if value else 0
+        self._hand_over_some()
+
+    def send_many(
+        self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]], headers: Headers | None = None
+    ) -> None:
+        """Add records (key, value) that share their headers."""
+        self._waiting += [(topic, value, key, partition, headers) for key, value in records]
+        self.records += len(records)
+        self.bytes += sum(len(value) for _, value in records)
+        self._hand_over_some()
+
+    def _hand_over_some(self) -> None:
         if len(self._waiting) >= _HANDED_OVER and (self._committing is None or self._committing.done()):
             self._hand_over()
 
@@ -129,12 +141,17 @@ class Transactions:
         if not self._begun:
             self._call(lambda producer: producer.begin_transaction(), self._beat)
             self._begun = True
+        produce = self._producer.produce
         for record in self._waiting:
-            self._produce(record)
+            topic, value, key, partition, headers = record
+            try:
+                produce(topic, value, key, partition, headers=headers)
+            except (BufferError, KafkaException):
+                self._produce(record)
         self._waiting.clear()
 
     def _produce(self, record: _Record) -> None:
-        """Give the producer one record; waits while its queue is full."""
+        """Give the producer one record that it did not take at once; waits while its queue is full."""
         topic, value, key, partition, headers = record
         deadline: float | None = None
         while True:

@@ -137,6 +137,10 @@ class Collected:
         """Collect one record."""
         self.sent.append((topic.name, key, value))
 
+    def send_many(self, topic: Any, records: Sequence[tuple[bytes, bytes]], headers: Any = None) -> None:
+        """Collect records that share their headers."""
+        self.sent += [(topic.name, key.decode(), value) for key, value in records]
+
     def dead_letter(self, batch: Batch, record: int, reason: str, rows: int = 1) -> None:
         """Collect (offset, reason, rows)."""
         self.dead_letters.append((batch.offset(record), reason, rows))
