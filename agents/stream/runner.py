@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -19,12 +19,12 @@ from agents.stream.config import KafkaConfig
 from agents.stream.errors import OutputRefused, ProducerLost, StreamError, TransactionFailed
 from agents.stream.librdkafka import Unavailable
 from agents.stream.metrics import Metrics
+from agents.stream.outputs import PartitionOutputs
 from agents.stream.queue_source import QueueSource
 from agents.stream.read import Follower
 from agents.stream.restore import Restorer, checkpoint_key, unreadable
 from agents.stream.setbacks import Setbacks
-from agents.stream.transaction import Headers, Transactions
-from schemas.dead_letters import Origin, dead_letter
+from agents.stream.transaction import Transactions
 from schemas.records import Checkpoint
 from schemas.times import rfc3339
 from schemas.topics import CHECKPOINTS, DEAD_LETTERS, Topic
@@ -61,7 +61,7 @@ class _Held:
     """One assigned partition."""
 
     task: Task
-    out: _Outputs
+    out: PartitionOutputs
     position: int
     stored: bool  # whether a checkpoint at or before the position exists
     changed: bool = False
@@ -347,7 +347,7 @@ class Runner:
                 raise unreadable(
                     f"the state of {self._agent.role} at {self._source_topic} [{partition}]", error
                 ) from error
-            out = _Outputs(self, partition, lost)
+            out = PartitionOutputs(self._transactions, self._config, self._agent, self._instance, partition, lost)
             self._held[partition] = _Held(task, out, state.offset, stored=checkpoint is not None)
         self._source.assign([TopicPartition(self._source_topic, p, self._held[p].position) for p in stored])
         self._note_partitions()
@@ -450,31 +450,3 @@ _DEAD_LETTERED = "dead_lettered"
 
 def _counters(held: _Held) -> dict[str, int]:
     return {**held.task.counters(), _DEAD_LETTERED: held.out.dead_lettered}
-
-
-class _Outputs:
-    """Outputs of one partition's task, into the transaction that is being filled."""
-
-    def __init__(self, runner: Runner, partition: int, dead_lettered: int) -> None:
-        agent = runner._agent
-        topics = (DEAD_LETTERS, *agent.outputs, *filter(None, [agent.table]))
-        self._topics = {topic.name: runner._config.name(topic.name) for topic in topics}
-        self._agent = f"{agent.role}-{runner._instance}"
-        self._partition = partition
-        self._transactions = runner._transactions
-        self.dead_lettered = dead_lettered
-
-    def send(self, topic: Topic, key: str, value: bytes, headers: Headers | None = None) -> None:
-        """Publish one record to the partition of the same number."""
-        self._transactions.send(self._topics[topic.name], self._partition, key.encode(), value, headers)
-
-    def send_many(self, topic: Topic, records: Sequence[tuple[bytes, bytes]], headers: Headers | None = None) -> None:
-        """Publish records (key, value) of one topic that share their headers."""
-        self._transactions.send_many(self._topics[topic.name], self._partition, records, headers)
-
-    def dead_letter(self, batch: Batch, record: int, reason: str, rows: int = 1) -> None:
-        """Set one record aside that could not be used."""
-        origin = Origin(batch.topic, batch.partition, batch.offset(record))
-        key, value, headers = dead_letter(origin, batch.key(record), batch.value(record), reason, self._agent)
-        self._transactions.send(self._topics[DEAD_LETTERS.name], self._partition, key, value, headers)
-        self.dead_lettered += rows
