@@ -12,7 +12,6 @@ import typer
 from agents.commands.options import with_settings
 from agents.configuration import Configuration
 from agents.stream.errors import BadConfiguration
-from schemas.controls import min_fill_shares
 from schemas.records import Control, State
 
 if TYPE_CHECKING:
@@ -161,17 +160,10 @@ def _dollars_or_none(name: str, text: str) -> float | None:
 def _show(written: Written) -> None:
     control = "removed" if written.control is None else msgspec.json.encode(written.control).decode()
     typer.echo(f"{written.key} version {written.version}: {control}; {written.holds}")
-    if isinstance(written.control, Control):
-        _warn(written.key, written.control)
-
-
-def _warn(symbol: str, control: Control) -> None:
-    lot, least = control.lot_shares, min_fill_shares(control)
-    if lot < least:
+    if written.warning and isinstance(written.control, Control):
+        lot = f"{written.control.lot_shares:.10g}"
         typer.echo(
-            f"{symbol} opens nothing: its lot of {lot:.10g} is below min_fill_shares, {least:.10g}; "
-            f"to open with such lots: mm controls set {symbol} --min-fill {lot:.10g}",
-            err=True,
+            f"{written.warning}; to open with such lots: mm controls set {written.key} --min-fill {lot}", err=True
         )
 
 

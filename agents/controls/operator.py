@@ -13,7 +13,14 @@ from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
 from agents.stream.errors import BadConfiguration, MissingTopics, StreamError
 from agents.stream.watch import read_whole
-from schemas.controls import InvalidControl, check_symbol, encode_control, make_control, parse_control
+from schemas.controls import (
+    InvalidControl,
+    check_symbol,
+    encode_control,
+    make_control,
+    min_fill_shares,
+    parse_control,
+)
 from schemas.partitioning import partition_of
 from schemas.records import EVERY_SYMBOL, Checkpoint, Control, StarControl, State
 from schemas.times import rfc3339
@@ -52,6 +59,16 @@ class Written:
     version: int
     control: Control | StarControl | None
     holds: str
+
+    @property
+    def warning(self) -> str | None:
+        """That the control is valid but opens no position, None when it does."""
+        if not isinstance(self.control, Control):
+            return None
+        lot, least = self.control.lot_shares, min_fill_shares(self.control)
+        if lot >= least:
+            return None
+        return f"{self.key} opens nothing: its lot of {lot:.10g} is below min_fill_shares, {least:.10g}"
 
 
 def read_controls(config: KafkaConfig) -> dict[str, Held]:

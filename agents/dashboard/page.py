@@ -232,6 +232,9 @@ class _Page:
             position="bottom-right",
             timeout=5000,
         )
+        if written.warning:
+            text = f"{written.warning}; to open with such lots, lower min_fill_shares in its row"
+            ui.notify(text, type="warning", position="bottom-right", timeout=12_000, close_button=True)
         return True
 
 

@@ -81,6 +81,21 @@ def test_refused_edit_is_rolled_back_with_the_reason(page: Page, desk: Desk, das
     assert control(desk, "BAC") == before
 
 
+def test_lot_that_is_too_small_to_open_anything_is_pointed_out(page: Page, desk: Desk, dashboard: Served) -> None:
+    open_page(page, dashboard.url, tab="controls")
+    expect(cell(page, "controls", "BAC", "lot_shares")).to_have_text("50")
+    row = page.locator("[data-table='controls'] .ag-center-cols-container .ag-row[row-id='BAC']")
+    expect(row).not_to_have_class(re.compile("mm-doubtful"))
+    edit(page, "BAC", "lot_shares", "7")
+    warning = page.locator(".q-notification", has_text="BAC opens nothing")
+    expect(warning).to_contain_text("its lot of 7 is below min_fill_shares, 10; to open with such lots, lower")
+    expect(row).to_have_class(re.compile("mm-doubtful"))
+    edit(page, "BAC", "min_fill_shares", "7")
+    expect(row).not_to_have_class(re.compile("mm-doubtful"))
+    wait_until(lambda: control(desk, "BAC")["min_fill_shares"] == 7, "the smaller fill to be written")
+    assert control(desk, "BAC")["lot_shares"] == 7
+
+
 def test_state_is_chosen_and_a_flag_is_ticked(page: Page, desk: Desk, dashboard: Served) -> None:
     open_page(page, dashboard.url, tab="controls")
     cell(page, "controls", "BAC", "allow_short").locator("input").click()

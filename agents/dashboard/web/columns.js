@@ -80,12 +80,23 @@ function typed(change) {
   return Number.isFinite(value) ? value : text;
 }
 
+// A lot below the smallest fill that may open: the control is valid and opens nothing.
+export function opensNothing(columns) {
+  const [lot, least] = ['lot_shares', 'min_fill_shares'].map(name => columns.findIndex(column => column[0] === name) + 1);
+  return row => Boolean(lot) && row?.[lot] != null && row[lot] < row[least];
+}
+
 export function columnDefs(columns, editable, choices, log) {
   return columns.map(([name, kind], i) => {
     const room = editable.size ? 20 : 46; // controls have no button for filters in their headers
     const def = { ...KINDS[kind], minWidth: Math.max(KINDS[kind].minWidth ?? 82, room + 7 * name.length), colId: String(i + 1), field: String(i + 1), headerName: name, headerTooltip: name };
     if (SIGNED.has(name) && !editable.size && !(log && name === 'shares')) def.cellClassRules = signed;
     if (kind === 'text' && WIDE[name]) Object.assign(def, { flex: WIDE[name] / 100, minWidth: WIDE[name] });
+    if (name === 'lot_shares') {
+      const doubtful = opensNothing(columns);
+      def.cellClass = [...def.cellClass, 'mm-lot'];
+      def.tooltipValueGetter = cell => (doubtful(cell.data) ? 'Opens nothing: this lot is below min_fill_shares' : null);
+    }
     if (editable.size) def.suppressHeaderFilterButton = true;
     if (log && kind === 'time') def.sortingOrder = ['desc', 'asc', null];
     if (log && (name === 'ts' || name === 'time')) def.initialSort = 'desc'; // the newest on top, whenever it comes

@@ -2,7 +2,7 @@
 import * as AgGrid from 'nicegui-aggrid';
 import { subscribe } from 'mm/live.js';
 import * as prefs from 'mm/prefs.js';
-import { columnDefs } from 'mm/columns.js';
+import { columnDefs, opensNothing } from 'mm/columns.js';
 
 AgGrid.ModuleRegistry.registerModules([AgGrid.AllCommunityModule]);
 const theme = AgGrid.themeQuartz.withPart(AgGrid.colorSchemeVariable).withParams({
@@ -28,6 +28,7 @@ export default {
   props: { name: String, columns: Array, log: Boolean, editable: Array, choices: Object, empty: String },
   mounted() {
     const editable = new Set(this.editable ?? []);
+    const doubtful = opensNothing(this.columns);
     this.api = AgGrid.createGrid(this.$el, {
       theme,
       columnDefs: columnDefs(this.columns, editable, this.choices ?? {}, this.log),
@@ -42,7 +43,10 @@ export default {
       stopEditingWhenCellsLoseFocus: true,
       rowSelection: editable.size ? { mode: 'multiRow', enableClickSelection: false } : undefined,
       selectionColumnDef: { width: 44, minWidth: 44, pinned: 'left' },
-      rowClassRules: { 'mm-everyone': row => this.name === 'controls' && row.data?.[0] === '*' },
+      rowClassRules: {
+        'mm-everyone': row => this.name === 'controls' && row.data?.[0] === '*',
+        'mm-doubtful': row => doubtful(row.data),
+      },
       overlayNoRowsTemplate: `<span class="mm-empty">${this.empty}</span>`,
       onCellValueChanged: change => this.edited(change),
       onCellClicked: click => click.colDef.headerName === 'symbol' && click.data && this.$emit('symbol', click.value),
