@@ -88,12 +88,17 @@ class Board:
             )
         }
         self._handlers |= {
+            self._prefix + topic.name: self._each_record(record, handler)
+            for topic, record, handler in (
+                (topics.SIGNALS, SignalSeen, self._on_signal),
+                (topics.EXECUTIONS, records.Execution, self._on_execution),
+                (topics.TRADES, records.Trade, self._on_trade),
+            )
+        }
+        self._handlers |= {
             self._prefix + topic.name: self._each(handler)
             for topic, handler in (
                 (topics.CONTROLS, self.controls.on_control),
-                (topics.SIGNALS, self._on_signal),
-                (topics.EXECUTIONS, self._on_execution),
-                (topics.TRADES, self._on_trade),
                 (topics.ALERTS, self._on_alert),
                 (topics.DEAD_LETTERS, self._on_dead_letter),
                 (topics.CHECKPOINTS, self.machine.on_checkpoint),
@@ -122,27 +127,44 @@ class Board:
 
         return all_of
 
-    def _decoded(self, messages: Sequence[Message], decode: Callable[[bytes], list[Any]]) -> list[Any]:
-        """Records of one topic, decoded in one call; by themselves where one of them cannot be read."""
-        try:
-            decoded = decode(b"[%b]" % b",".join([message.value() or b"" for message in messages]))
-            if len(decoded) == len(messages):
-                return decoded
-        except (ValueError, RecursionError):
-            pass
-        decoded = []
-        self._each(lambda message: decoded.extend(decode(b"[%b]" % (message.value() or b"null"))))(messages)
-        return decoded
+    def _decoding(self, record: type) -> Callable[[Sequence[Message]], Iterable[tuple[Message, Any]]]:
+        """How to decode records of one topic: in one call, by themselves where one of them cannot be read."""
+        many: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
+        one: Callable[[bytes], Any] = msgspec.json.Decoder(record).decode
+
+        def read(messages: Sequence[Message]) -> Iterable[tuple[Message, Any]]:
+            try:
+                decoded = many(b"[%b]" % b",".join([message.value() or b"" for message in messages]))
+                if len(decoded) == len(messages):
+                    return zip(messages, decoded, strict=True)
+            except (ValueError, RecursionError):
+                pass
+            pairs: list[tuple[Message, Any]] = []
+            self._each(lambda message: pairs.append((message, one(message.value() or b""))))(messages)
+            return pairs
+
+        return read
+
+    def _each_record(
+        self, record: type, handler: Callable[[Message, Any], None]
+    ) -> Callable[[Sequence[Message]], None]:
+        read = self._decoding(record)
+
+        def all_of(messages: Sequence[Message]) -> None:
+            for message, decoded in read(messages):
+                handler(message, decoded)
+
+        return all_of
 
     def _latest(
         self, topic: Topic, also: Callable[[Sequence[Any]], None] | None = None
     ) -> Callable[[Sequence[Message]], None]:
         """How to take records of a table with one row a symbol, many at once: they are nearly all that comes."""
-        decode: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[topic.record]).decode  # type: ignore[name-defined]
-        table = self.tables[topic.name]
+        assert topic.record is not None
+        read, table = self._decoding(topic.record), self.tables[topic.name]
 
         def take(messages: Sequence[Message]) -> None:
-            records = self._decoded(messages, decode)
+            records = [record for _, record in read(messages)]
             table.put_all({record.symbol: record for record in records})
             if also is not None:
                 also(records)
@@ -163,11 +185,10 @@ class Board:
             history(pred.symbol).predictions.add(prediction_row(pred))
         self.clock = max([self.clock, *[pred.ts for pred in preds]])
 
-    def _on_signal(self, message: Message) -> None:
-        self.controls.on_signal(_signal(message.value() or b""))
+    def _on_signal(self, _: Message, signal: SignalSeen) -> None:
+        self.controls.on_signal(signal)
 
-    def _on_execution(self, message: Message) -> None:
-        execution = _execution(message.value() or b"")
+    def _on_execution(self, message: Message, execution: records.Execution) -> None:
         self.tables[topics.EXECUTIONS.name].put(_place(message), execution)
         self._history(execution.symbol).executions.add(execution_row(execution))
         self.curve.on_execution(execution)
@@ -175,8 +196,7 @@ class Board:
         self.machine.on_decision(execution.ts, message.timestamp()[1])
         self.clock = max(self.clock, execution.ts)
 
-    def _on_trade(self, message: Message) -> None:
-        trade = _trade(message.value() or b"")
+    def _on_trade(self, _: Message, trade: records.Trade) -> None:
         self.tables[topics.TRADES.name].put(trade.id, trade)
 
     def _on_pnls(self, pnls: Sequence[records.Pnl]) -> None:
@@ -336,9 +356,6 @@ class SignalSeen(msgspec.Struct):
     control: _ControlSeen | None
 
 
-_signal = msgspec.json.Decoder(SignalSeen).decode
-_execution = msgspec.json.Decoder(records.Execution).decode
-_trade = msgspec.json.Decoder(records.Trade).decode
 _alert = msgspec.json.Decoder(records.Alert).decode
 _EXCERPT_BYTES = 200
 

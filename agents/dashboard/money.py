@@ -3,115 +3,110 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import numpy as np
 
 from schemas.records import Execution, Pnl, Position, Side, TickBidAsk
 
 MOST_POINTS = 8_640
 
 
-@dataclass(slots=True)
-class _Desk:
-    """What is known of one symbol."""
-
-    shares: float = 0.0
-    average_cost: float = 0.0
-    realised: float = 0.0
-    fees: float = 0.0
-    trades: int = 0
-    mark: float = math.nan
-    mark_ts: int = 0
-
-    @property
-    def unrealised(self) -> float:
-        return self.shares * (self.mark - self.average_cost) if self.shares else 0.0
-
-    @property
-    def exposure(self) -> float:
-        return self.shares * self.mark if self.shares else 0.0
-
-
 class Money:
-    """Follows pnl, positions and ticks. `take_changes` gives the rows (of `tables.MONEY`) that have changed."""
+    """Follows pnl, positions and ticks. `take_changes` gives the rows (of `tables.MONEY`) that have changed.
+
+    What is known of the symbols stands in columns, so that totals over thousands of them are a few passes.
+    """
 
     def __init__(self) -> None:
-        self._desks: dict[str, _Desk] = {}
+        self._places: dict[str, int] = {}
+        self._shares, self._average_costs = array("d"), array("d")
+        self._realised, self._fees = array("d"), array("d")
+        self._marks, self._mark_times = array("d"), array("q")
+        self._trades = array("q")
         self._changed: set[str] = set()
 
     def on_pnl(self, pnl: Pnl) -> None:
         """Take up a symbol's ledger; its mark unless a later tick has been seen."""
-        desk = self._desk(pnl.symbol)
-        desk.shares, desk.average_cost = pnl.shares, pnl.average_cost
-        desk.realised, desk.fees = pnl.realised, pnl.fees
-        if pnl.mark_ts >= desk.mark_ts:
-            desk.mark, desk.mark_ts = pnl.mark, pnl.mark_ts
+        at = self._place(pnl.symbol)
+        self._shares[at], self._average_costs[at] = pnl.shares, pnl.average_cost
+        self._realised[at], self._fees[at] = pnl.realised, pnl.fees
+        if pnl.mark_ts >= self._mark_times[at]:
+            self._marks[at], self._mark_times[at] = pnl.mark, pnl.mark_ts
         self._changed.add(pnl.symbol)
 
     def on_positions(self, positions: Iterable[Position]) -> None:
         """Take up the numbers of trades."""
         for position in positions:
-            desk = self._desk(position.symbol)
-            if desk.trades != position.trades:
-                desk.trades = position.trades
+            at = self._place(position.symbol)
+            if self._trades[at] != position.trades:
+                self._trades[at] = position.trades
                 self._changed.add(position.symbol)
 
     def on_ticks(self, ticks: Iterable[TickBidAsk]) -> None:
         """Mark symbols to ticks."""
-        desks = self._desks
+        places, shares, marks, times = self._places, self._shares, self._marks, self._mark_times
         for tick in ticks:
-            desk = desks.get(tick.symbol)
-            if desk is not None and tick.ts >= desk.mark_ts:
-                desk.mark, desk.mark_ts = (tick.bid + tick.ask) * 0.5, tick.ts
-                if desk.shares:
+            at = places.get(tick.symbol)
+            if at is not None and tick.ts >= times[at]:
+                marks[at], times[at] = (tick.bid + tick.ask) * 0.5, tick.ts
+                if shares[at]:
                     self._changed.add(tick.symbol)
 
     def take_changes(self) -> list[tuple[str, tuple[object, ...]]]:
         """Rows that have changed since the last call."""
         changed, self._changed = self._changed, set()
-        return [(symbol, self._row(symbol, self._desks[symbol])) for symbol in sorted(changed)]
+        return [(symbol, self._row(symbol)) for symbol in sorted(changed)]
 
     def totals(self) -> dict[str, float | int | None]:
         """Sums over all symbols; `exposure` is long minus short, `gross` long plus short, dollars."""
-        desks = list(self._desks.values())
-        # Lists, and each value worked out once: with thousands of symbols this is most of what a frame costs.
-        held = [desk for desk in desks if desk.shares]
-        exposures = [desk.shares * desk.mark for desk in held]
-        realised, fees = math.fsum([desk.realised for desk in desks]), math.fsum([desk.fees for desk in desks])
-        unrealised = math.fsum([desk.shares * (desk.mark - desk.average_cost) for desk in held])
+        shares = np.array(self._shares)
+        held = np.flatnonzero(shares)
+        shares, marks = shares[held], np.array(self._marks)[held]
+        exposures = shares * marks
+        realised, fees = float(np.sum(self._realised)), float(np.sum(self._fees))
+        unrealised = float(np.sum(shares * (marks - np.array(self._average_costs)[held])))
         return {
             "net": realised + unrealised - fees,
             "realised": realised,
             "unrealised": unrealised,
             "fees": fees,
-            "exposure": math.fsum(exposures),
-            "gross": math.fsum(map(abs, exposures)),
-            "trades": sum([desk.trades for desk in desks]),
+            "exposure": float(np.sum(exposures)),
+            "gross": float(np.sum(np.abs(exposures))),
+            "trades": sum(self._trades),
             "symbols": len(held),
-            "marked_ts": max([desk.mark_ts for desk in held], default=None),
+            "marked_ts": int(np.max(np.array(self._mark_times)[held])) if len(held) else None,
         }
 
-    def _desk(self, symbol: str) -> _Desk:
-        desk = self._desks.get(symbol)
-        if desk is None:
-            desk = self._desks[symbol] = _Desk()
-        return desk
+    def _place(self, symbol: str) -> int:
+        at = self._places.get(symbol)
+        if at is None:
+            at = self._places[symbol] = len(self._places)
+            for column in (self._shares, self._average_costs, self._realised, self._fees):
+                column.append(0.0)
+            self._marks.append(math.nan)
+            self._mark_times.append(0)
+            self._trades.append(0)
+        return at
 
-    @staticmethod
-    def _row(symbol: str, desk: _Desk) -> tuple[object, ...]:
-        unrealised = desk.unrealised
+    def _row(self, symbol: str) -> tuple[object, ...]:
+        at = self._places[symbol]
+        shares, average_cost, mark = self._shares[at], self._average_costs[at], self._marks[at]
+        realised, fees = self._realised[at], self._fees[at]
+        unrealised, exposure = (shares * (mark - average_cost), shares * mark) if shares else (0.0, 0.0)
         return (
             symbol,
-            desk.realised + unrealised - desk.fees,
-            desk.realised,
+            realised + unrealised - fees,
+            realised,
             unrealised,
-            desk.fees,
-            desk.shares,
-            desk.average_cost,
-            desk.mark,
-            desk.mark_ts,
-            desk.exposure,
-            desk.trades,
+            fees,
+            shares,
+            average_cost,
+            mark,
+            self._mark_times[at],
+            exposure,
+            self._trades[at],
         )
 
 

@@ -52,7 +52,11 @@ class Table:
         if not self.layout.log:
             self._rows[row_id] = row
             return
-        insort(self._log, (row[0] if isinstance(row, tuple) else row.ts, row_id, row), key=_when)
+        entry = row[0] if isinstance(row, tuple) else row.ts, row_id, row
+        if not self._log or self._log[-1][0] <= entry[0]:
+            self._log.append(entry)
+        else:
+            insort(self._log, entry, key=_when)
         if len(self._log) > LOG_ROWS:
             _, oldest, _ = self._log.pop(0)
             self._changed[oldest] = None

@@ -42,7 +42,7 @@ def consumer(config: KafkaConfig, *, group: str, instance: str) -> Consumer:
     )
 
 
-def reader(config: KafkaConfig) -> Consumer:
+def reader(config: KafkaConfig, **settings: object) -> Consumer:
     """A consumer without a group, for reading topics from chosen offsets, committed records only."""
     return _build(
         Consumer,
@@ -57,6 +57,7 @@ def reader(config: KafkaConfig) -> Consumer:
             "enable.partition.eof": True,
             "fetch.queue.backoff.ms": 5,
             "queued.max.messages.kbytes": 65_536,
+            **settings,
         },
     )
 

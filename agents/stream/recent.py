@@ -19,6 +19,9 @@ _MOST_AT_ONCE = 10_000
 _REQUEST_SECONDS = 10.0
 _PULSE_SECONDS = 4.0
 _NONE = -1
+# The default answers a fetch with the first batch that any partition gets: hundreds of answers a second for what is
+# shown a few times a second, and each costs reader and broker the same, however little is in it.
+_PACED = {"fetch.min.bytes": 1 << 20, "fetch.wait.max.ms": 25}
 
 
 class RecentReader:
@@ -32,7 +35,7 @@ class RecentReader:
         first = first_offsets(config, read, seconds)
         self.gaps = 0
         self._behind = set(first)
-        self._consumer = clients.reader(config)
+        self._consumer = clients.reader(config, **_PACED)
         self._consumer.assign([TopicPartition(*at, offset) for at, offset in first.items()])
 
     @property

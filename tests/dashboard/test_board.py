@@ -322,3 +322,23 @@ def test_settings_refuse_what_cannot_be() -> None:
         DashboardSettings(health=("localhost:9",))
     with pytest.raises(BadConfiguration, match="port"):
         DashboardSettings(port=70_000)
+
+
+def test_executions_beside_one_that_cannot_be_read_keep_their_own_places(board: Board) -> None:
+    board.machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
+    wrong = Record("executions", {"symbol": 5}, at=1)
+    board.apply([Record("executions", execution(1, 0), at=0), wrong, Record("executions", execution(2, 0), at=2)])
+    rows = json.loads(board.snapshot("executions"))["all"]
+    assert [row[0] for row in rows] == ["0-0", "0-2"]
+    assert any("executions [0] 1" in banner["text"] for banner in board.machine.state()["banners"])
+
+
+def test_value_that_holds_two_records_is_none(board: Board) -> None:
+    class Two(Record):
+        def value(self) -> bytes:
+            return b"%b,%b" % (msgspec.json.encode(pred(1)), msgspec.json.encode(pred(2)))
+
+    board.machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
+    board.apply([Two("preds", None, at=7), Record("preds", pred(3))])
+    assert json.loads(board.plot("AAPL", 0, 0))["all"]["predictions"]["columns"][0] == [3.0]
+    assert any("preds [0] 7" in banner["text"] for banner in board.machine.state()["banners"])
