@@ -45,6 +45,7 @@ DECIDED = 1_000
 WARM_UP_SECONDS = 15
 LOOKS = 10
 STAMP = 100_000_000
+BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 NAMES = [f"S{i:04d}" for i in range(SYMBOLS)]
 
 # bid_size of a tick is the time of its writing: what a cell shows tells how long it took.
@@ -169,11 +170,10 @@ def measure(
     url: str, server: psutil.Process, written: Any, chromium: str, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Open the pages, wait, count."""
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     mine = psutil.Process()
     before = {process.pid for process in mine.children(recursive=True)}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=BROWSER_FLAGS)
         pages = [browser.new_page(viewport={"width": 1400, "height": 1100}) for _ in range(options.pages)]
         for page in pages:
             page.add_init_script(NOTE_ARRIVAL)
@@ -238,7 +238,7 @@ def main() -> None:
         server = spawn.Process(target=serve, args=(broker.bootstrap, port, options.window))
         server.start()
         try:
-            _wait_for(f"http://127.0.0.1:{port}")
+            wait_for(f"http://127.0.0.1:{port}")
             url = f"http://127.0.0.1:{port}"
             print(json.dumps(measure(url, psutil.Process(server.pid), written, options.chromium, options)))
         finally:
@@ -248,7 +248,8 @@ def main() -> None:
             load.join()
 
 
-def _wait_for(url: str) -> None:
+def wait_for(url: str) -> None:
+    """Return when a page is served there. Raises TimeoutError."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
