@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from typing import Any
 
 import msgspec
 
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
-from agents.stream.errors import BadConfiguration, MissingTopics, StreamError
+from agents.stream.errors import BadConfiguration, StreamError
 from agents.stream.watch import read_whole
 from schemas.controls import (
     InvalidControl,
@@ -73,13 +74,7 @@ class Written:
 
 def read_controls(config: KafkaConfig) -> dict[str, Held]:
     """The newest valid control of every key, in the order of the keys. Raises NoBroker or MissingTopics."""
-    held: dict[str, Held] = {}
-    for version, key, control in records(config):
-        if control is None:
-            held.pop(key, None)
-        else:
-            held[key] = Held(key, version, control)
-    return dict(sorted(held.items()))
+    return dict(sorted(_held(read_whole(config, CONTROLS.name)).items()))
 
 
 def set_control(config: KafkaConfig, symbol: str, changes: Mapping[str, object], decision_seconds: int) -> Written:
@@ -87,38 +82,38 @@ def set_control(config: KafkaConfig, symbol: str, changes: Mapping[str, object],
     _check(symbol)
     if symbol == EVERY_SYMBOL:
         raise BadControl(f"{EVERY_SYMBOL} takes a state only: use mm controls halt --all or resume --all")
-    before = read_controls(config).get(symbol)
-    fields = {**(msgspec.structs.asdict(before.control) if before else {}), **changes}
-    try:
-        control = make_control(**fields)
-    except InvalidControl as error:
-        raise BadControl(f"{symbol}: {error}") from error
-    return _write(config, symbol, control, decision_seconds)
+    desk = _look(config)
+    return _write(config, desk, symbol, _changed(symbol, desk.held.get(symbol), changes), decision_seconds)
 
 
 def set_state(config: KafkaConfig, symbol: str, state: State, decision_seconds: int) -> Written:
     """Put a symbol that has a control into a state. Raises UnknownSymbol."""
-    _present(config, symbol)
+    _check(symbol)
+    desk = _look(config)
     # Now, even if the record that it is based on still waits for its time.
-    return set_control(config, symbol, {"state": state, "effective_from": None}, decision_seconds)
+    control = _changed(symbol, desk.present(symbol), {"state": state, "effective_from": None})
+    return _write(config, desk, symbol, control, decision_seconds)
 
 
 def remove(config: KafkaConfig, symbol: str, decision_seconds: int) -> Written:
     """Take a symbol out of the universe. Raises UnknownSymbol."""
-    _present(config, symbol)
-    return _write(config, symbol, None, decision_seconds)
+    _check(symbol)
+    desk = _look(config)
+    desk.present(symbol)
+    return _write(config, desk, symbol, None, decision_seconds)
 
 
 def halt_all(config: KafkaConfig, decision_seconds: int) -> Written:
     """Halt every symbol, whatever its own control says."""
-    return _write(config, EVERY_SYMBOL, StarControl(state=State.HALTED), decision_seconds)
+    return _write(config, _look(config), EVERY_SYMBOL, StarControl(state=State.HALTED), decision_seconds)
 
 
 def resume_all(config: KafkaConfig, decision_seconds: int) -> Written:
     """Lift what bounds every symbol. Raises UnknownSymbol when nothing does."""
-    if EVERY_SYMBOL not in read_controls(config):
+    desk = _look(config)
+    if EVERY_SYMBOL not in desk.held:
         raise UnknownSymbol(f"nothing bounds all symbols: there is no control {EVERY_SYMBOL}; see mm controls list")
-    return _write(config, EVERY_SYMBOL, None, decision_seconds)
+    return _write(config, desk, EVERY_SYMBOL, None, decision_seconds)
 
 
 def write_defaults(config: KafkaConfig, controls: Mapping[str, Control] = DEFAULT_CONTROLS) -> None:
@@ -148,14 +143,73 @@ def parse_time(text: str) -> int:
 # -- reading and writing ---------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Desk:
+    """The controls, and the event time that the signals agent has reached in each of so many partitions of quotes."""
+
+    held: dict[str, Held]
+    clocks: dict[int, int]
+    partitions: int
+
+    def present(self, symbol: str) -> Held:
+        """The control of one symbol. Raises UnknownSymbol."""
+        if symbol == EVERY_SYMBOL or symbol not in self.held:
+            known = ", ".join(sorted(key for key in self.held if key != EVERY_SYMBOL)) or "none"
+            raise UnknownSymbol(f"there is no control for {symbol}; there are: {known}")
+        return self.held[symbol]
+
+    def clock(self, key: str) -> int | None:
+        """How far the agent is with a key, None if it has stored nothing for it."""
+        if key == EVERY_SYMBOL:
+            return max(self.clocks.values(), default=None)
+        return self.clocks.get(partition_of(key, self.partitions))
+
+
+def _look(config: KafkaConfig) -> _Desk:
+    """Both topics in one go: what a person waits for here is connections and questions, not records."""
+    messages: dict[str, list[Any]] = {config.name(topic.name): [] for topic in (CONTROLS, CHECKPOINTS)}
+    for message in read_whole(config, CONTROLS.name, CHECKPOINTS.name):
+        messages[message.topic()].append(message)
+    controls, stored = messages.values()
+    clocks = {}
+    for message in stored:
+        checkpoint = msgspec.json.decode(message.value(), type=Checkpoint)
+        if checkpoint.role == _SIGNALS_ROLE and checkpoint.progress is not None:
+            clocks[checkpoint.partition] = msgspec.convert(checkpoint.progress, _Progress).clock
+    partitions = topics.partition_counts(clients.admin(config), config).get(config.name(QUOTES.name), 1)
+    return _Desk(_held(controls), clocks, partitions)
+
+
+def _held(messages: Iterable[Any]) -> dict[str, Held]:
+    held: dict[str, Held] = {}
+    for version, key, control in _records(messages):
+        if control is None:
+            held.pop(key, None)
+        else:
+            held[key] = Held(key, version, control)
+    return held
+
+
 def records(config: KafkaConfig) -> Iterator[tuple[int, str, Control | StarControl | None]]:
     """Version, key and control of every valid record of the topic."""
-    for message in read_whole(config, CONTROLS.name):
+    return _records(read_whole(config, CONTROLS.name))
+
+
+def _records(messages: Iterable[Any]) -> Iterator[tuple[int, str, Control | StarControl | None]]:
+    for message in messages:
         try:
             key, control = parse_control(message.key(), message.value())
         except InvalidControl:
             continue  # the signals agent sets it aside, and what was in force stays so
         yield message.offset(), key, control
+
+
+def _changed(symbol: str, before: Held | None, changes: Mapping[str, object]) -> Control:
+    fields = {**(msgspec.structs.asdict(before.control) if before else {}), **changes}
+    try:
+        return make_control(**fields)
+    except InvalidControl as error:
+        raise BadControl(f"{symbol}: {error}") from error
 
 
 def _check(symbol: str) -> None:
@@ -165,21 +219,14 @@ def _check(symbol: str) -> None:
         raise BadControl(str(error)) from error
 
 
-def _present(config: KafkaConfig, symbol: str) -> Held:
-    _check(symbol)
-    held = read_controls(config)
-    if symbol == EVERY_SYMBOL or symbol not in held:
-        known = ", ".join(key for key in held if key != EVERY_SYMBOL) or "none"
-        raise UnknownSymbol(f"there is no control for {symbol}; there are: {known}")
-    return held[symbol]
-
-
-def _write(config: KafkaConfig, key: str, control: Control | StarControl | None, decision_seconds: int) -> Written:
-    clock = _clock(config, key)
+def _write(
+    config: KafkaConfig, desk: _Desk, key: str, control: Control | StarControl | None, decision_seconds: int
+) -> Written:
     value = encode_control(control) if control is not None else None
     version = write_confirmed(config, CONTROLS.name, [(key, value)])[0]
     effective_from = control.effective_from if control is not None else None
-    return Written(key, version, control, _holds(effective_from, clock, decision_seconds * _NS))
+    # The clock of before the record was there: one read after it could name a time that is too late.
+    return Written(key, version, control, _holds(effective_from, desk.clock(key), decision_seconds * _NS))
 
 
 def _holds(effective_from: int | None, clock: int | None, step: int) -> str:
@@ -189,23 +236,6 @@ def _holds(effective_from: int | None, clock: int | None, step: int) -> str:
     if clock is None:
         return "holds from the next decision time (no signals agent has run yet)"
     return f"holds from the next decision time, {rfc3339((clock // step + 1) * step)} or later"
-
-
-def _clock(config: KafkaConfig, key: str) -> int | None:
-    """The event time that the signals agent has reached for a key, None if it has stored none."""
-    try:
-        partitions = topics.partition_counts(clients.admin(config), config).get(config.name(QUOTES.name), 1)
-        checkpoints = [msgspec.json.decode(m.value(), type=Checkpoint) for m in read_whole(config, CHECKPOINTS.name)]
-    except MissingTopics:
-        return None
-    clocks = {
-        at.partition: msgspec.convert(at.progress, _Progress).clock
-        for at in checkpoints
-        if at.role == _SIGNALS_ROLE and at.progress is not None
-    }
-    if key == EVERY_SYMBOL:
-        return max(clocks.values(), default=None)
-    return clocks.get(partition_of(key, partitions))
 
 
 class _Progress(msgspec.Struct):

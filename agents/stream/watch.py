@@ -15,20 +15,21 @@ from agents.stream.read import read_until
 _MOST_AT_ONCE = 10_000
 
 
-def read_whole(config: KafkaConfig, topic: str) -> Iterator[Message]:
-    """Committed records of a topic from its beginning to its end at the time of the call.
+def read_whole(config: KafkaConfig, *names: str) -> Iterator[Message]:
+    """Committed records of topics from their beginning to their end at the time of the call.
 
     Ordered within a partition only. Raises NoBroker or MissingTopics.
     """
     admin = clients.admin(config)
-    name = config.name(topic)
-    partitions = range(_partitions(admin, config, [topic])[name])
-    # The end first: what is written meanwhile is not asked for.
-    ends = topics.ends(admin, name, partitions)
-    starts = topics.starts(admin, name, partitions)
+    spans = {}
+    for name, count in _partitions(admin, config, names).items():
+        # The end first: what is written meanwhile is not asked for.
+        ends = topics.ends(admin, name, range(count))
+        starts = topics.starts(admin, name, range(count))
+        spans.update({(name, p): (starts[p], ends[p]) for p in range(count)})
     reader = clients.reader(config)
     try:
-        yield from read_until(reader, {(name, p): (starts[p], ends[p]) for p in partitions})
+        yield from read_until(reader, spans)
     finally:
         reader.close()
 
