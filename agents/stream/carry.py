@@ -72,7 +72,7 @@ def members(config: KafkaConfig, roles: Iterable[str]) -> dict[str, int]:
 
 def read_span(config: KafkaConfig, topic: Topic, partition: int, first: int, end: int) -> Iterator[Message]:
     """Committed records of one partition from an offset to before another, on a connection of their own."""
-    reader = clients.reader(config)
+    reader = clients.span_reader(config)
     try:
         yield from read_until(reader, {(config.name(topic.name), partition): (first, end)})
     finally:
@@ -108,7 +108,7 @@ def _refuse_unless_broken_off(old: KafkaConfig, new: KafkaConfig, present: Seque
     admin = clients.admin(new)
     count = topics.partition_counts(admin, new)[name]
     ends = topics.ends(admin, name, range(count))
-    reader = clients.reader(new)
+    reader = clients.span_reader(new)
     try:
         records = list(read_until(reader, {(name, p): (0, end) for p, end in ends.items()}))
     finally:

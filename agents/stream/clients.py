@@ -1,4 +1,4 @@
-"""The four kinds of Kafka clients in use, each with the settings it needs."""
+"""The kinds of Kafka clients in use, each with the settings it needs."""
 
 from __future__ import annotations
 
@@ -62,6 +62,11 @@ def reader(config: KafkaConfig, **settings: object) -> Consumer:
     )
 
 
+def span_reader(config: KafkaConfig) -> Consumer:
+    """A reader for `read_until`: where a transaction's marker is a span's end, only an empty answer tells that."""
+    return reader(config, **{"fetch.wait.max.ms": 5})  # the default keeps such an answer back for half a second
+
+
 def transactional_producer(config: KafkaConfig, transactional_id: str) -> Producer:
     """The producer of one agent instance; call `init_transactions` before anything else."""
     return _build(
@@ -80,9 +85,18 @@ def transactional_producer(config: KafkaConfig, transactional_id: str) -> Produc
     )
 
 
-def producer(config: KafkaConfig, *, reports: bool = False) -> Producer:
-    """An idempotent producer without transactions, for feeds and operators. reports: of successes too."""
-    return _build(Producer, config, {**_PRODUCER, "linger.ms": 5, "delivery.report.only.error": not reports})
+def producer(config: KafkaConfig) -> Producer:
+    """An idempotent producer without transactions, for feeds."""
+    return _build(Producer, config, {**_PRODUCER, "linger.ms": 5})
+
+
+def operators_producer(config: KafkaConfig) -> Producer:
+    """For a few records of an operator, each of them reported, which the broker may hold twice after a lost answer.
+
+    It lives for one write, and the id that an idempotent one asks for first can be half a second late.
+    """
+    settings = {"enable.idempotence": False, "max.in.flight": 1, "delivery.report.only.error": False, "linger.ms": 0}
+    return _build(Producer, config, {**_PRODUCER, **settings})
 
 
 def admin(config: KafkaConfig) -> AdminClient:

@@ -19,7 +19,7 @@ def write_confirmed(config: KafkaConfig, topic: str, records: Iterable[tuple[str
 
     Raises MissingTopics, NoBroker when the broker does not confirm all of them, StreamError when it refuses one.
     """
-    producer = clients.producer(config, reports=True)
+    producer = clients.operators_producer(config)
     # A write to a topic that is not there would wait for it.
     topics.require(topics.partition_counts(producer, config), [config.name(topic)])
     deliveries: list[_Delivery] = []

@@ -115,7 +115,7 @@ def records_since(
     first = first_offsets(config, [topic], seconds)[at]
     place = TopicPartition(*at)
     end, _ = _ask(config, clients.admin(config), {place: OffsetSpec.latest()})[place]
-    reader = clients.reader(config)
+    reader = clients.span_reader(config)
     try:
         yield from read_until(reader, {at: (first, end)}, patience=patience)
     finally:

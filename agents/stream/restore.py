@@ -78,7 +78,7 @@ class Restorer:
         self._state_version = state_version
         self._admin = admin
         self._beat = beat
-        self._reader = clients.reader(config)
+        self._reader = clients.span_reader(config)
 
     def take(self, consumer: Consumer, partitions: Iterable[int]) -> dict[int, Stored]:
         """Stored state of each partition, consistent to one point.

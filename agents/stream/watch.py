@@ -27,7 +27,7 @@ def read_whole(config: KafkaConfig, *names: str) -> Iterator[Message]:
         ends = topics.ends(admin, name, range(count))
         starts = topics.starts(admin, name, range(count))
         spans.update({(name, p): (starts[p], ends[p]) for p in range(count)})
-    reader = clients.reader(config)
+    reader = clients.span_reader(config)
     try:
         yield from read_until(reader, spans)
     finally:
