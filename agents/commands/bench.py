@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,8 @@ def bench(
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise typer.BadParameter(f"no part is named {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    for ending in (signal.SIGTERM, signal.SIGINT):  # processes and files are cleaned up on the way out
+        signal.signal(ending, signal.default_int_handler)
     where = machine()
     shown = [", ".join(f"{name} {value}" for name, value in where.items()) + "\n"]
     typer.echo(shown[0])

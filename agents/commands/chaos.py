@@ -45,7 +45,12 @@ def chaos(
 
     for ending in (signal.SIGTERM, signal.SIGINT):  # processes and file system are cleaned up on the way out
         signal.signal(ending, interrupt)
-    outcome = run(settings, folder, note)
+    try:
+        outcome = run(settings, folder, note)
+    except KeyboardInterrupt:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     typer.echo(f"faults: {_listed(outcome.faults)}")
     typer.echo(f"agents that ended (role, status): {_listed(outcome.statuses)}")
     for check in outcome.checks:

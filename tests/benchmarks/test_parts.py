@@ -1,10 +1,14 @@
 """The parts of a run, small, on a real Kafka: their tables hold every figure they promise."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agents.stream.config import KafkaConfig
@@ -53,6 +57,20 @@ def test_a_part_writes_markdown_and_json(tmp_path: Path) -> None:
     [table] = report["tables"]
     assert [len(runs) for row in table["rows"] for runs in row["figures"].values()] == [2] * 6
     assert "polars" in files[1].read_text()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_with_its_broker_and_its_files(tmp_path: Path, ending: signal.Signals) -> None:
+    command = [sys.executable, "-P", "-m", "agents.cli", "bench", "--only", "idle"]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL) as process:
+        while not (started := list(tmp_path.glob("mm-bench-*/broker/broker.json"))):
+            assert process.poll() is None
+            time.sleep(0.05)
+        broker = json.loads(started[0].read_text())["pid"]
+        process.send_signal(ending)
+        assert process.wait(60) == 130
+    assert not psutil.pid_exists(broker)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cost_is_measured_for_each_number_of_symbols(setting: Setting) -> None:
