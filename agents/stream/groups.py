@@ -25,17 +25,22 @@ COORDINATOR_MOVES = (
 
 def group_offsets(config: KafkaConfig, group: str) -> dict[tuple[str, int], int]:
     """Committed next offsets of a group, by full topic name and partition. Raises NoBroker."""
-    asked = [ConsumerGroupTopicPartitions(config.name(group))]
+    name = config.name(group)
     # Held by a name until the answer is there: a client that is collected never answers.
     admin = clients.admin(config)
 
     def ask() -> list[ConsumerGroupTopicPartitions]:
-        answers = admin.list_consumer_group_offsets(asked, request_timeout=_SECONDS)
+        # First: a broker without any group says that it is no coordinator yet, and where it says so when asked for
+        # offsets, librdkafka 2.15's admin client ends the process by a segmentation fault.
+        admin.describe_consumer_groups([name], request_timeout=_SECONDS)[name].result()
+        answers = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=_SECONDS)
         return [future.result() for future in answers.values()]
 
     try:
         found = answer_of(ask)
     except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return {}
         raise topics.no_broker(config, error) from error
     return {
         (at.topic, at.partition): at.offset for group_of in found for at in group_of.topic_partitions if at.offset >= 0
