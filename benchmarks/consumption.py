@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from agents.feeds.wire import Wire
 from benchmarks import contestants, java_programs, peers_environment
@@ -85,10 +84,8 @@ def _against_limits(setting: Setting, load: Load) -> Table:
 
 def _java(setting: Setting, auditor: Auditor | None, left_out: list[str]) -> list[Contestant]:
     """Java's bare consumer, and with an auditor Kafka Streams too; none where Java's programs cannot be made."""
-    folder = setting.folder / "classes"
-    folder.mkdir(exist_ok=True)
     try:
-        programs = java_programs.compiled(Path(folder))
+        programs = java_programs.compiled(setting.folder / "classes")
     except (java_programs.NoCompiler, JarError) as reason:
         left_out.append(f"Java's consumer and Kafka Streams are left out: {reason}")
         return []

@@ -33,7 +33,8 @@ class JavaPrograms:
 
 
 def compiled(folder: Path) -> JavaPrograms:
-    """The programs, compiled into a folder. Raises NoCompiler, and deploy's JarError."""
+    """The programs, compiled into a folder, which need not be there. Raises NoCompiler, and deploy's JarError."""
+    folder.mkdir(exist_ok=True)
     home = os.environ.get("JAVA_HOME")
     compiler = shutil.which("javac", path=f"{home}/bin" if home else None) or shutil.which("javac")
     if compiler is None:

@@ -56,9 +56,7 @@ def latency(setting: Setting, warm_up: float = _WARM_UP_SECONDS) -> Iterator[Tab
     """20 thousand JSON quotes a second, a decision of each symbol each second; the agents and Kafka Streams in turn."""
     contestants, left_out = [AGENTS], []
     try:
-        folder = setting.folder / "classes"
-        folder.mkdir(exist_ok=True)
-        contestants.append(kafka_streams(java_programs.compiled(folder)))
+        contestants.append(kafka_streams(java_programs.compiled(setting.folder / "classes")))
     except (java_programs.NoCompiler, JarError) as reason:
         left_out.append(f"Kafka Streams is left out: {reason}")
     for partitions in PARTITIONS:

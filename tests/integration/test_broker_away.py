@@ -59,16 +59,20 @@ def started(broker: Broker, prefix: str) -> Pipeline:
     return desk
 
 
-def test_a_restore_goes_on_when_the_broker_is_back(
-    broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def waiting(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """A desk whose agent waits in its restore for a broker that has been stopped."""
     monkeypatch.setattr(topics, "_ANSWER_SECONDS", 3600.0)
     away = Away(monkeypatch, broker)
     desk = started(broker, prefix)
     assert away.waiting.wait(90), desk.running[0].errors
+    return desk
+
+
+def test_a_restore_goes_on_when_the_broker_is_back(broker: Broker, waiting: Pipeline) -> None:
     broker.start()
-    desk.wait_until_taken()
-    desk.stop()
+    waiting.wait_until_taken()
+    waiting.stop()
 
 
 def test_a_restore_tells_of_a_broker_that_stays_away(
@@ -82,14 +86,8 @@ def test_a_restore_tells_of_a_broker_that_stays_away(
         raise agent.errors[0]
 
 
-def test_a_restore_without_a_broker_ends_when_it_is_told_to(
-    broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(topics, "_ANSWER_SECONDS", 3600.0)
-    away = Away(monkeypatch, broker)
-    desk = started(broker, prefix)
-    assert away.waiting.wait(90), desk.running[0].errors
-    desk.stop()
+def test_a_restore_without_a_broker_ends_when_it_is_told_to(waiting: Pipeline) -> None:
+    waiting.stop()
 
 
 @pytest.mark.parametrize(
