@@ -53,6 +53,11 @@ def checkpoint_key(role: str, partition: int) -> bytes:
     return f"{role}-{partition}".encode()
 
 
+def state_of(role: str, topic: str, partition: int) -> str:
+    """How errors name the state of one partition of a role's input."""
+    return f"the state of {role} at {topic} [{partition}]"
+
+
 def unreadable(where: str, error: Exception) -> UnreadableState:
     """The error for stored state that has not the form that its version says."""
     return UnreadableState(f"{where} cannot be read ({error}). See docs/operations.md, unreadable state.")
@@ -171,7 +176,7 @@ class Restorer:
         return stored
 
     def _checkpoint(self, partition: int, value: bytes) -> Checkpoint:
-        where = f"the state of {self._role} at {self._source} [{partition}]"
+        where = state_of(self._role, self._source, partition)
         try:
             # Alone and first: of a newer version nothing else need be as this one knows it.
             version = msgspec.json.decode(value, type=_Version).state_version

@@ -22,7 +22,7 @@ from agents.stream.metrics import Metrics
 from agents.stream.outputs import PartitionOutputs
 from agents.stream.queue_source import QueueSource
 from agents.stream.read import Follower
-from agents.stream.restore import Restorer, checkpoint_key, unreadable
+from agents.stream.restore import Restorer, checkpoint_key, state_of, unreadable
 from agents.stream.setbacks import Setbacks
 from agents.stream.transaction import Transactions
 from schemas.records import Checkpoint
@@ -344,9 +344,7 @@ class Runner:
             try:
                 task.load(state.table, checkpoint.progress if checkpoint else None, counters)
             except (msgspec.DecodeError, ValueError) as error:
-                raise unreadable(
-                    f"the state of {self._agent.role} at {self._source_topic} [{partition}]", error
-                ) from error
+                raise unreadable(state_of(self._agent.role, self._source_topic, partition), error) from error
             out = PartitionOutputs(self._transactions, self._config, self._agent, self._instance, partition, lost)
             self._held[partition] = _Held(task, out, state.offset, stored=checkpoint is not None)
         self._source.assign([TopicPartition(self._source_topic, p, self._held[p].position) for p in stored])
