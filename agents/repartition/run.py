@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 ROLES: tuple[Any, ...] = (SignalsAgent, ExecutionAgent, PortfolioAgent)
 SOURCES = {role.role: role.source for role in ROLES}
-_LEAVING_SECONDS = 2 * clients.SESSION_TIMEOUT_MS / 1000  # static members are missed only after their session
 _BETWEEN_SECONDS = 0.2
 
 
@@ -77,12 +76,12 @@ def repartition(old: KafkaConfig, new: KafkaConfig, partitions: int, settings: S
 
 
 def _refuse_members(config: KafkaConfig) -> None:
-    deadline = time.monotonic() + _LEAVING_SECONDS
-    told = False
+    deadline = 0.0
     while running := carry.members(config, SOURCES):
-        if not told:
-            log.info("waiting until the agents' sessions are over, %.0f s at most", _LEAVING_SECONDS)
-            told = True
+        if not deadline:
+            patience = 2 * config.session_seconds  # static members are missed only after their session
+            deadline = time.monotonic() + patience
+            log.info("waiting until the agents' sessions are over, %.0f s at most", patience)
         if time.monotonic() > deadline:
             listed = ", ".join(f"{count} {role}" for role, count in running.items())
             raise BadConfiguration(f"agents are at work on {config.prefix!r} ({listed}): stop them first")

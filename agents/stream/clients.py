@@ -8,13 +8,14 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from agents.stream.config import KafkaConfig
+from agents.stream.config import SESSION_TIMEOUT_MS, KafkaConfig
 from agents.stream.errors import BadConfiguration
 from schemas.partitioning import PARTITIONER
 
 log = logging.getLogger(__name__)
 _client_log = logging.getLogger("librdkafka")
-SESSION_TIMEOUT_MS = 6_000
+# The user's settings are for all clients; that a producer has no use for a consumer's is no news.
+_client_log.addFilter(lambda record: "will be ignored by this" not in record.getMessage())
 TRANSACTION_TIMEOUT_MS = 10_000
 
 

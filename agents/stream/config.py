@@ -14,6 +14,7 @@ _ENVIRONMENT_PREFIX = "KAFKA_"
 _NOT_CLIENT_SETTINGS = re.compile(
     r"KAFKA_(HOME|OPTS|HEAP_OPTS|JVM_PERFORMANCE_OPTS|GC_LOG_OPTS|LOG4J_OPTS|JMX_OPTS|JMX_PORT|DEBUG|VERSION)$"
 )
+SESSION_TIMEOUT_MS = 6_000
 _RESERVED = {
     "group.id",
     "group.instance.id",
@@ -23,6 +24,11 @@ _RESERVED = {
     "enable.auto.offset.store",
     "enable.idempotence",
     "auto.offset.reset",
+    "partition.assignment.strategy",
+    "group.protocol",
+    "enable.partition.eof",
+    "acks",
+    "delivery.report.only.error",
     "partitioner",
 }
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,64}")
@@ -46,21 +52,26 @@ class KafkaConfig:
         if not _PREFIX.fullmatch(self.prefix):
             raise BadConfiguration(f"the prefix {self.prefix!r}: use letters, digits, '.', '_' and '-' only")
         for name in sorted(_RESERVED & set(self.properties)):
-            raise BadConfiguration(f"{name} is what exactly-once rests on and cannot be set")
+            raise BadConfiguration(f"{name} is what this product rests on and cannot be set")
 
     def name(self, plain: str) -> str:
         """A topic's, group's or transaction's name with the prefix."""
         return self.prefix + plain
 
     def client(self, **settings: object) -> dict[str, object]:
-        """Settings of one client: the user's, over this project's, under those that it is built on."""
+        """Settings of one client: the user's over these."""
         return {
             # A broker that was away for a while should be found again within a second, not ten.
             "reconnect.backoff.max.ms": 1000,
             "bootstrap.servers": self.bootstrap,
-            **self.properties,
             **settings,
+            **self.properties,
         }
+
+    @property
+    def session_seconds(self) -> float:
+        """How long a group waits for a member that says nothing."""
+        return int(self.properties.get("session.timeout.ms", SESSION_TIMEOUT_MS)) / 1000
 
 
 def variable_of(name: str) -> str:

@@ -40,6 +40,18 @@ def test_a_given_bootstrap_address_wins(given: Given, environment: dict[str, str
     assert config.client()["security.protocol"] == "SSL"
 
 
+def test_a_librdkafka_setting_of_the_user_wins_over_the_products_own() -> None:
+    config = Configuration(Given(bootstrap="a:1"), {"KAFKA_SESSION_TIMEOUT_MS": "45000"}).kafka()
+    assert config.client(**{"session.timeout.ms": 6_000})["session.timeout.ms"] == "45000"
+    assert config.session_seconds == 45.0
+
+
+@pytest.mark.parametrize("name", ["isolation.level", "partition.assignment.strategy", "acks"])
+def test_what_exactly_once_rests_on_cannot_be_set(name: str) -> None:
+    with pytest.raises(BadConfiguration, match=f"{name} is what this product rests on and cannot be set"):
+        Configuration(Given(bootstrap="a:1"), {f"KAFKA_{name.upper().replace('.', '_')}": "1"}).kafka()
+
+
 def test_without_any_broker_the_error_names_the_command_that_starts_one() -> None:
     with pytest.raises(NoBroker, match="mm broker up"):
         Configuration(Given(), {}).kafka()

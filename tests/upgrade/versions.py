@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -13,37 +14,42 @@ from pathlib import Path
 from tests.integration.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]
-Changes = Mapping[str, tuple[tuple[str, str], ...]]
-"""By file: what stands there, and what stands there in the other version."""
+AddedFields = Mapping[str, Mapping[str, str]]
+"""By file and class: the line of a field that the other version has after its last."""
 
-ADDED_FIELDS: Changes = {
-    "schemas/records.py": (
-        ("    settings: str\n\n\nclass Execution", '    settings: str\n    venue: str = "XNYS"\n\n\nclass Execution'),
-        ("    state: State\n\n\nclass Tick", "    state: State\n    decided_by: str | None = None\n\n\nclass Tick"),
-        ("    trade_id: str | None\n", "    trade_id: str | None\n    spread: float | None = None\n"),
-        ("    loss_latched_version:", '    desk: str = "one"\n    loss_latched_version:'),
-        ("    exposure: float\n", "    exposure: float\n    turnover: float = 0.0\n"),
-        ("    state_version:", '    written_by: str = "next"\n    state_version:'),
-    ),
-    "agents/signals.py": (
-        ("    schedules: dict[str, Schedule]\n", '    schedules: dict[str, Schedule]\n    written_by: str = "next"\n'),
-        ("    controls_position: int\n", "    controls_position: int\n    begun: int = 0\n"),
-        ("    open: bool\n", '    open: bool\n    host: str = "here"\n'),
-    ),
+ADDED_FIELDS: AddedFields = {
+    "schemas/records.py": {
+        "Execution": "spread: float | None = None",
+        "ControlInForce": "decided_by: str | None = None",
+        "Signal": 'venue: str = "XNYS"',
+        "Position": 'desk: str = "one"',
+        "Pnl": "turnover: float = 0.0",
+        "Checkpoint": 'written_by: str = "next"',
+    },
+    "agents/signals.py": {
+        "Block": 'written_by: str = "next"',
+        "FeedClock": 'host: str = "here"',
+        "Progress": "begun: int = 0",
+    },
 }
 """Fields that a version before need not know, in every record and all state that the three agents exchange."""
 
 
-def other_version(folder: Path, changes: Changes) -> Path:
-    """Copy the packages, compiled kernels included, and change them; the folder to run them in."""
+def other_version(folder: Path, added: AddedFields) -> Path:
+    """Copy the packages, compiled kernels included, and add fields; the folder to run them in."""
     for package in ("agents", "schemas", "deploy"):
         shutil.copytree(ROOT / package, folder / package)
-    for name, replaced in changes.items():
+    for name, fields in added.items():
         text = (folder / name).read_text()
-        for old, new in replaced:
-            assert text.count(old) == 1, f"{name}: {old!r}"
-            text = text.replace(old, new)
-        (folder / name).write_text(text)
+        lines = text.splitlines()
+        ends = {
+            each.name: max(part.end_lineno or 0 for part in each.body if isinstance(part, ast.AnnAssign))
+            for each in ast.parse(text).body
+            if isinstance(each, ast.ClassDef) and each.name in fields
+        }
+        for owner in sorted(fields, key=ends.__getitem__, reverse=True):
+            lines.insert(ends[owner], f"    {fields[owner]}")
+        (folder / name).write_text("\n".join([*lines, ""]))
     return folder
 
 
