@@ -7,6 +7,7 @@ Written for faust-streaming 0.15.3 and aiokafka 0.14.0, which are pinned for it,
 - stops committing at offsets that are no records (transaction markers, compaction),
 - rewinds partitions while their records are still on the way to the agents, which loses or repeats some,
 - acknowledges a record whose handling failed,
+- looks for partitions that stand still, and loses its consumer over one that has no position yet,
 - may commit an offset before the table rows that came of it are on the broker.
 """
 
@@ -110,6 +111,9 @@ class CommittedConsumer(driver.Consumer):
             await self._thread.seek_to_beginning(*(self._new_topicpartition(*tp) for tp in fresh))
         for state in (self._delivered, self._acked_index, self._acked):
             state.clear()
+
+    async def verify_all_partitions_active(self) -> None:
+        """Faust's search for partitions that stand still; the lag tells of them."""
 
     def row_under_way(self, write: asyncio.Future[Any]) -> None:
         """Let commits wait for a table row's way to the broker; one that fails stays, and fails the commit."""

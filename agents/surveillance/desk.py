@@ -134,9 +134,10 @@ class Desk:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises StreamError when it cannot go on; the caller then calls `close`."""
         self.app.finalize()
-        tasks = [asyncio.create_task(work) for work in (self._start(), self._beat(), self.watch.run())]
+        works = (self._start(), self._beat(), self.watch.run(), self._crash())
+        tasks = [asyncio.create_task(work) for work in works]
         stopping = asyncio.create_task(stop.wait())
-        ends: list[asyncio.Future[Any]] = [self._failure, tasks[-1], stopping]
+        ends: list[asyncio.Future[Any]] = [self._failure, *tasks[-2:], stopping]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for end in ends:
@@ -156,6 +157,11 @@ class Desk:
             await self.app.start()
         except Exception as error:
             self._fail(StreamError(f"Faust did not start: {error!r}"), error)
+
+    async def _crash(self) -> None:
+        # Not left to the watch, which may itself wait for the consumer that has crashed.
+        await self.app.wait_until_stopped()
+        raise StreamError(f"Faust cannot go on: {self.app.crash_reason!r}")
 
     async def _beat(self) -> None:
         while True:

@@ -37,11 +37,9 @@ class Watch:
         self._checked_generation: int | None = None
 
     async def run(self) -> None:
-        """Watch until cancelled. Raises StreamError when Faust cannot go on, TornState when a table is too new."""
+        """Watch until cancelled. Raises StreamError when Faust gets nowhere, TornState when a table is too new."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self._desk.app.crashed:
-                raise StreamError(f"Faust cannot go on: {self._desk.app.crash_reason!r}")
             trouble = self._desk.ready()
             self._check_progress(trouble)
             if trouble is not None:

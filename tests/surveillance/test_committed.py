@@ -189,6 +189,19 @@ def table(app: Any, rows: Any = "json") -> CommittedTable:
     return table
 
 
+def test_a_partition_without_a_position_yet_does_not_end_the_consumer(
+    consumer: CommittedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(now: float, tp: TP) -> None:
+        raise AssertionError("no position")  # aiokafka's answer between an assignment and the first fetch
+
+    monkeypatch.setattr(consumer, "assignment", lambda: {TP0})
+    monkeypatch.setattr(consumer, "verify_event_path", fails)
+    asyncio.run(consumer.verify_all_partitions_active())
+    with pytest.raises(AssertionError, match="no position"):
+        asyncio.run(stock.Consumer.verify_all_partitions_active(consumer))
+
+
 def test_a_table_hands_its_rows_to_the_consumer_and_places_them_by_key(app: Any, consumer: CommittedConsumer) -> None:
     sent: list[tuple[Any, ...]] = []
 
@@ -235,6 +248,7 @@ SIGNATURES = [
     (stock.Consumer.perform_seek, "(self)"),
     (stock.Consumer.getmany, "(self, timeout"),
     (stock.Consumer._commit_offsets, "(self, offsets"),
+    (stock.Consumer.verify_all_partitions_active, "(self)"),
     (driver.AIOKafkaConsumerThread._create_worker_consumer, "(self, transport"),
     (driver.Consumer._new_consumer_thread, "(self)"),
     (faust.Table.send_changelog, "(self, partition"),
@@ -257,6 +271,7 @@ def test_faust_still_goes_through_what_is_overridden() -> None:
     assert "consumer.perform_seek()" in calls(Recovery.on_recovery_completed)
     assert "callback = self.callback" in inspect.getsource(stock)
     assert "self.flow_active" in calls(stock.Consumer.getmany)
+    assert "await self.verify_all_partitions_active()" in inspect.getsource(stock)
 
 
 def test_stock_faust_still_needs_the_remedy() -> None:

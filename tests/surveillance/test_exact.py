@@ -60,6 +60,7 @@ class Stream(threading.Thread):
             self.written += batch
 
     def stop(self) -> list[object]:
+        assert self.is_alive() or self._stop_asked.is_set(), "the stream of trades has ended by itself"
         self._stop_asked.set()
         self.join(DEADLINE_SECONDS)
         assert not self.is_alive()

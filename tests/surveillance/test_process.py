@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import time
@@ -9,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agents.stream.errors import StreamError
+from agents.surveillance import desk as surveillance
+from agents.surveillance.process import prepare_topics
+from agents.surveillance.settings import SurveillanceSettings
 from schemas.topics import TRADES
 from tests.integration.pipeline import wait_until
 from tests.kafka import Kafka
@@ -61,6 +66,33 @@ def test_pages_do_not_show_tables_before_they_are_recovered(desk: Desk, tmp_path
         wait_until(ready, "it to be ready")
         assert (503, False) in states
         assert (200, False) not in states
+
+
+def test_a_crash_of_faust_ends_it_whatever_it_waits_for(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partitions = prepare_topics(desk.config)
+
+    async def run() -> None:
+        watched = surveillance.Desk(
+            desk.config, SurveillanceSettings(), instance="0", partitions=partitions, state_folder=tmp_path
+        )
+        asked = asyncio.Event()
+
+        async def never(_: object) -> dict[object, int]:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        monkeypatch.setattr(watched.app.consumer, "lag", never)
+        work = asyncio.create_task(watched.run(asyncio.Event()))
+        await asyncio.wait_for(asked.wait(), DEADLINE_SECONDS)
+        await watched.app.consumer.crash(RuntimeError("its consumer is gone"))
+        with pytest.raises(StreamError, match=r"Faust cannot go on: .*its consumer is gone"):
+            await asyncio.wait_for(work, DEADLINE_SECONDS)
+        await watched.close()
+
+    asyncio.run(run())
 
 
 def test_no_broker_is_told_in_one_line(tmp_path: Path) -> None:

@@ -148,7 +148,9 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None:  # pytest shows it with the failure
+            print(self.log(), json.dumps(self.page("/health")), json.dumps(self.ever()), sep="\n")
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(30)
