@@ -149,7 +149,7 @@ def content(config: KafkaConfig) -> list[tuple[int, bytes, bytes | None, int]]:
 
 
 def test_a_desk_at_work_is_refused(desks: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_LEAVING_SECONDS", 0.0)
+    monkeypatch.setattr(KafkaConfig, "session_seconds", 0.0)
     old = desks(2)
     old.control("AAPL", CONTROL)
     old.quotes(market.quotes(seconds=30))
