@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 
 from agents.stream import clients
 from agents.stream.config import KafkaConfig
+from agents.stream.topics import partition_counts
 
 _ANSWER_SECONDS = 10.0
 
 
 def committed(config: KafkaConfig, group: str, topic: str) -> Callable[[], float]:
-    """A function that tells how many records of a topic a group has committed, 0 while it does not exist."""
-    admin = clients.admin(config)
-    asked = [ConsumerGroupTopicPartitions(group)]
+    """A function that tells how many records of a topic a group has committed, 0 while it has no offsets."""
+    # What is being committed is not waited for.
+    consumer = clients.reader(config, **{"group.id": group, "isolation.level": "read_uncommitted"})
+    count = partition_counts(consumer, config)[topic]
+    asked = [TopicPartition(topic, partition) for partition in range(count)]
 
     def ask() -> float:
-        answer = admin.list_consumer_group_offsets(asked, request_timeout=_ANSWER_SECONDS)[group]
         try:
-            partitions = answer.result().topic_partitions
+            answer = consumer.committed(asked, timeout=_ANSWER_SECONDS)
         except KafkaException:
             return 0.0
-        return float(sum(at.offset for at in partitions if at.topic == topic and at.offset > 0))
+        return float(sum(at.offset for at in answer if at.offset > 0))
 
     return ask
 

@@ -72,9 +72,8 @@ def collect(config: KafkaConfig, published: Sequence[tuple[bytes, bytes]]) -> Ev
     for row in _table(config, "checkpoints").values():
         found.checkpoints[row["role"], row["partition"]] = row
     for role, source in SOURCES.items():
-        for (topic, partition), offset in group_offsets(config, role).items():
-            if topic == config.name(source):
-                found.group[role, partition] = offset
+        for partition, offset in group_offsets(config, role, source).items():
+            found.group[role, partition] = offset
     for message in read_whole(config, "dead-letters"):
         headers = {name: value.decode() for name, value in message.headers() or []}
         found.dead.append((headers["mm_topic"], int(headers["mm_partition"]), int(headers["mm_offset"])))

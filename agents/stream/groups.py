@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Container
 from typing import TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
@@ -14,7 +14,7 @@ from agents.stream.errors import StreamError
 
 _T = TypeVar("_T")
 _SECONDS = 30.0
-_BETWEEN_SECONDS = 0.1
+_BETWEEN_SECONDS = 0.25
 COORDINATOR_MOVES = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -23,28 +23,26 @@ COORDINATOR_MOVES = (
 """What a broker answers for a group or a transaction whose coordinator starts, moves or reads its log."""
 
 
-def group_offsets(config: KafkaConfig, group: str) -> dict[tuple[str, int], int]:
-    """Committed next offsets of a group, by full topic name and partition. Raises NoBroker."""
-    name = config.name(group)
-    # Held by a name until the answer is there: a client that is collected never answers.
-    admin = clients.admin(config)
+def group_offsets(config: KafkaConfig, group: str, topic: str) -> dict[int, int]:
+    """Next offsets that a group has committed in a topic, by partition, those without any left out. Raises NoBroker."""
+    # Not an admin client: librdkafka 2.15's ends the process when the group's coordinator is not ready.
+    consumer = clients.reader(config, **{"group.id": config.name(group)})
+    name = config.name(topic)
 
-    def ask() -> list[ConsumerGroupTopicPartitions]:
-        # First: a broker without any group says that it is no coordinator yet, and where it says so when asked for
-        # offsets, librdkafka 2.15's admin client ends the process by a segmentation fault.
-        admin.describe_consumer_groups([name], request_timeout=_SECONDS)[name].result()
-        answers = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=_SECONDS)
-        return [future.result() for future in answers.values()]
+    def ask() -> list[TopicPartition]:
+        count = topics.partition_counts(consumer, config)[name]
+        answer = consumer.committed([TopicPartition(name, partition) for partition in range(count)], timeout=_SECONDS)
+        for at in answer:
+            if at.error is not None:
+                raise KafkaException(at.error)
+        return answer
 
     try:
-        found = answer_of(ask)
+        return {at.partition: at.offset for at in answer_of(ask) if at.offset >= 0}
     except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {}
         raise topics.no_broker(config, error) from error
-    return {
-        (at.topic, at.partition): at.offset for group_of in found for at in group_of.topic_partitions if at.offset >= 0
-    }
+    finally:
+        consumer.close()
 
 
 def delete_group(config: KafkaConfig, group: str) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import wait
 
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from agents.stream.config import KafkaConfig
@@ -31,7 +31,7 @@ NO_ANSWER = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKE
 """What the client says, or a broker that is cut off, when nobody has answered in time."""
 
 
-def partition_counts(admin: AdminClient | Producer, config: KafkaConfig) -> dict[str, int]:
+def partition_counts(admin: AdminClient | Producer | Consumer, config: KafkaConfig) -> dict[str, int]:
     """Number of partitions of every topic on the broker, by full name; any client can ask. Raises NoBroker."""
     try:
         topics = admin.list_topics(timeout=_SECONDS).topics

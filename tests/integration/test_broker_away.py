@@ -16,6 +16,7 @@ from agents.stream.restore import Restorer
 from agents.stream.runner import Runner
 from deploy.broker import Broker
 from schemas.records import Control
+from schemas.topics import QUOTES
 from tests.integration import market
 from tests.integration.pipeline import Pipeline, wait_until
 
@@ -94,7 +95,7 @@ def test_a_restore_without_a_broker_ends_when_it_is_told_to(waiting: Pipeline) -
     "ask",
     [
         lambda config: groups.delete_group(config, "nobody"),
-        lambda config: groups.group_offsets(config, "nobody"),
+        lambda config: groups.group_offsets(config, "nobody", QUOTES.name),
     ],
     ids=["delete", "offsets"],
 )
@@ -102,4 +103,6 @@ def test_a_broker_that_has_had_no_group_yet_is_asked_again(
     ask: Callable[[KafkaConfig], object], broker: Broker, prefix: str
 ) -> None:
     """It answers NOT_COORDINATOR at first."""
-    assert not ask(KafkaConfig(broker.bootstrap, prefix))
+    desk = Pipeline(broker.bootstrap, prefix)
+    desk.create_topics()
+    assert not ask(desk.config)

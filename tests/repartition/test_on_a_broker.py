@@ -77,9 +77,7 @@ def test_a_replay_goes_on_in_other_partitions_and_trades_as_if_never_stopped(
     new = desks(way[1])
     moved = carried(old, new)
     assert (moved.before, moved.after, moved.left_behind) == (*way, 0)
-    assert groups.group_offsets(new.config, "signals") == {
-        (new.config.name(QUOTES.name), partition): 0 for partition in range(way[1])
-    }
+    assert groups.group_offsets(new.config, "signals", QUOTES.name) == dict.fromkeys(range(way[1]), 0)
     assert positions(old) == positions(new)
     assert old.counters("execution") == new.counters("execution")
     assert old.counters("signals") == new.counters("signals")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import time
@@ -11,9 +10,6 @@ from pathlib import Path
 import pytest
 
 from agents.stream.errors import StreamError
-from agents.surveillance import desk as surveillance
-from agents.surveillance.process import prepare_topics
-from agents.surveillance.settings import SurveillanceSettings
 from schemas.topics import TRADES
 from tests.integration.pipeline import wait_until
 from tests.kafka import Kafka
@@ -68,31 +64,22 @@ def test_pages_do_not_show_tables_before_they_are_recovered(desk: Desk, tmp_path
         assert (200, False) not in states
 
 
-def test_a_crash_of_faust_ends_it_whatever_it_waits_for(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    partitions = prepare_topics(desk.config)
+CRASHES = """
+import asyncio
+from agents.surveillance.committed import CommittedConsumer
 
-    async def run() -> None:
-        watched = surveillance.Desk(
-            desk.config, SurveillanceSettings(), instance="0", partitions=partitions, state_folder=tmp_path
-        )
-        asked = asyncio.Event()
+async def crash_and_never_answer(self, tps):
+    await self.crash(RuntimeError("its consumer is gone"))
+    await asyncio.Event().wait()
 
-        async def never(_: object) -> dict[object, int]:
-            asked.set()
-            await asyncio.Event().wait()
-            raise AssertionError
+CommittedConsumer.lag = crash_and_never_answer
+"""
 
-        monkeypatch.setattr(watched.app.consumer, "lag", never)
-        work = asyncio.create_task(watched.run(asyncio.Event()))
-        await asyncio.wait_for(asked.wait(), DEADLINE_SECONDS)
-        await watched.app.consumer.crash(RuntimeError("its consumer is gone"))
-        with pytest.raises(StreamError, match=r"Faust cannot go on: .*its consumer is gone"):
-            await asyncio.wait_for(work, DEADLINE_SECONDS)
-        await watched.close()
 
-    asyncio.run(run())
+def test_a_crash_of_faust_ends_it_whatever_it_waits_for(desk: Desk, tmp_path: Path) -> None:
+    with Worker(desk, tmp_path, wait_ready=False, changed=CRASHES) as worker:
+        assert worker.process.wait(DEADLINE_SECONDS) == StreamError.exit_status, worker.log()
+        assert "mm: Faust cannot go on: RuntimeError('its consumer is gone')" in worker.log()
 
 
 def test_no_broker_is_told_in_one_line(tmp_path: Path) -> None:

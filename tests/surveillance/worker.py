@@ -17,7 +17,7 @@ from typing import Any
 import confluent_kafka
 import msgspec
 
-from agents.stream import clients, read, topics
+from agents.stream import clients, groups, read, topics
 from agents.stream.config import KafkaConfig
 from schemas.partitioning import partition_of
 from schemas.records import Execution, Order, Outcome, OutcomeReason, Pnl, Side, Signal, Trade, TradeReason, Verdict
@@ -31,6 +31,7 @@ T0 = 1_700_000_000 * NS // (300 * NS) * (300 * NS)  # a whole number of five min
 PARTITIONS = 2
 SYMBOLS = ("AAPL", "BAC", "GOOG", "IBM", "MSFT")
 DEADLINE_SECONDS = 60.0
+_COMMAND_LINE = "import runpy; runpy.run_module('agents.cli', run_name='__main__', alter_sys=True)"
 
 
 @dataclass
@@ -101,12 +102,8 @@ class Desk:
 
     def committed(self, topic: str) -> dict[int, int]:
         """The group's committed offset of each partition, 0 where there is none."""
-        group = confluent_kafka.ConsumerGroupTopicPartitions(
-            self.config.name("surveillance"),
-            [confluent_kafka.TopicPartition(self.config.name(topic), p) for p in range(self.partitions)],
-        )
-        [future] = self.admin.list_consumer_group_offsets([group]).values()
-        return {at.partition: max(at.offset, 0) for at in future.result().topic_partitions}
+        found = groups.group_offsets(self.config, "surveillance", topic)
+        return {partition: found.get(partition, 0) for partition in range(self.partitions)}
 
     def ends(self, topic: str) -> dict[int, int]:
         return dict(topics.ends(self.admin, self.config.name(topic), range(self.partitions)))
@@ -123,11 +120,13 @@ class Worker:
         rules: Path | None = None,
         wait_ready: bool = True,
         options: tuple[str, ...] = (),
+        changed: str = "",
     ) -> None:
+        """changed: Python that is run in the process before the command, to bring about what a test needs."""
         self.home = home
         self._log = home / f"surveillance-{instance}.log"
         command = [
-            *(sys.executable, "-P", "-m", "agents.cli", "surveillance"),
+            *(sys.executable, "-P", "-c", f"{changed}\n{_COMMAND_LINE}", "surveillance"),
             *("--bootstrap", desk.bootstrap, "--prefix", desk.prefix, "--instance", instance),
             *(("--rules", str(rules)) if rules else ()),
             *options,

@@ -38,7 +38,10 @@ def worked(pipeline: Callable[..., Pipeline]) -> Pipeline:
 def everything(desk: Pipeline) -> dict[str, object]:
     """Where all topics end, and where the groups are."""
     ends = {name: groups.end_offsets(desk.config, name) for name in TOPICS}
-    return {**ends, "groups": [groups.group_offsets(desk.config, role) for role in AGENTS]}
+    return {
+        **ends,
+        "groups": [groups.group_offsets(desk.config, role, agent.source.name) for role, agent in AGENTS.items()],
+    }
 
 
 def newer(monkeypatch: pytest.MonkeyPatch) -> None:
