@@ -36,7 +36,7 @@ def consumer(config: KafkaConfig, *, group: str, instance: str) -> Consumer:
             "heartbeat.interval.ms": 2_000,
             "fetch.queue.backoff.ms": 5,
             "queued.min.messages": 500_000,
-            "queued.max.messages.kbytes": 65_536,
+            "queued.max.messages.kbytes": 16_384,  # more goes through cold memory
             "max.partition.fetch.bytes": 10 << 20,
             "check.crcs": False,
         },
@@ -57,7 +57,7 @@ def reader(config: KafkaConfig, **settings: object) -> Consumer:
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
             "fetch.queue.backoff.ms": 5,
-            "queued.max.messages.kbytes": 65_536,
+            "queued.max.messages.kbytes": 16_384,  # more goes through cold memory
             **settings,
         },
     )
