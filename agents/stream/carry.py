@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ConfigSource, Con
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration, NoBroker, StreamError
-from agents.stream.groups import answer_of, delete_group
+from agents.stream.groups import ASK_SECONDS, answer_of, delete_group
 from agents.stream.read import read_until
 from agents.stream.restore import CARRYING_ROLE, Carried, checkpoint_key
 from schemas.records import Checkpoint
@@ -56,7 +56,7 @@ def members(config: KafkaConfig, roles: Iterable[str]) -> dict[str, int]:
     names = {config.name(role): role for role in roles}
 
     def ask() -> dict[str, ConsumerGroupDescription]:
-        futures = admin.describe_consumer_groups(list(names), request_timeout=_SECONDS)
+        futures = admin.describe_consumer_groups(list(names), request_timeout=ASK_SECONDS)
         return {name: future.result() for name, future in futures.items()}
 
     try:
@@ -252,7 +252,7 @@ def begin_groups(config: KafkaConfig, sources: Mapping[str, Topic], partitions: 
         asked = [ConsumerGroupTopicPartitions(config.name(role), places)]
 
         def ask(asked: list[ConsumerGroupTopicPartitions] = asked) -> None:
-            for future in admin.alter_consumer_group_offsets(asked, request_timeout=_SECONDS).values():
+            for future in admin.alter_consumer_group_offsets(asked, request_timeout=ASK_SECONDS).values():
                 future.result()
 
         try:

@@ -14,6 +14,8 @@ from agents.stream.errors import StreamError
 
 _T = TypeVar("_T")
 _SECONDS = 30.0
+ASK_SECONDS = 2.0
+"""For one question of an admin client: the first to a broker without any group can be left without an answer."""
 _BETWEEN_SECONDS = 0.25
 COORDINATOR_MOVES = (
     KafkaError.NOT_COORDINATOR,
@@ -21,6 +23,7 @@ COORDINATOR_MOVES = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
 )
 """What a broker answers for a group or a transaction whose coordinator starts, moves or reads its log."""
+_PASSING = (*COORDINATOR_MOVES, KafkaError._TIMED_OUT)
 
 
 def group_offsets(config: KafkaConfig, group: str, topic: str) -> dict[int, int]:
@@ -51,8 +54,8 @@ def delete_group(config: KafkaConfig, group: str) -> None:
     name = config.name(group)
     try:
         answer_of(
-            lambda: admin.delete_consumer_groups([name], request_timeout=_SECONDS)[name].result(),
-            (*COORDINATOR_MOVES, KafkaError.NON_EMPTY_GROUP),
+            lambda: admin.delete_consumer_groups([name], request_timeout=ASK_SECONDS)[name].result(),
+            (*_PASSING, KafkaError.NON_EMPTY_GROUP),
         )
     except KafkaException as error:
         code = error.args[0].code()
@@ -62,7 +65,7 @@ def delete_group(config: KafkaConfig, group: str) -> None:
             raise StreamError(f"cannot delete the group {name}: {error.args[0].str()}") from error
 
 
-def answer_of(ask: Callable[[], _T], again_on: Container[int] = COORDINATOR_MOVES) -> _T:
+def answer_of(ask: Callable[[], _T], again_on: Container[int] = _PASSING) -> _T:
     """What `ask` returns, asked again while it raises an error that passes. Raises KafkaException."""
     deadline = time.monotonic() + _SECONDS
     while True:
