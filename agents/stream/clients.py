@@ -25,18 +25,12 @@ def consumer(config: KafkaConfig, *, group: str, instance: str) -> Consumer:
         Consumer,
         config,
         {
+            **_CONSUMER,
             "group.id": config.name(group),
             "group.instance.id": config.name(f"{group}-{instance}"),
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
             "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": 2_000,
-            "fetch.queue.backoff.ms": 5,
             "queued.min.messages": 500_000,
-            "queued.max.messages.kbytes": 16_384,  # more goes through cold memory
             "max.partition.fetch.bytes": 10 << 20,
             "check.crcs": False,
         },
@@ -49,15 +43,9 @@ def reader(config: KafkaConfig, **settings: object) -> Consumer:
         Consumer,
         config,
         {
+            **_CONSUMER,
             "group.id": config.name("reader"),
-            "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
             "enable.partition.eof": True,
-            "fetch.queue.backoff.ms": 5,
-            "queued.max.messages.kbytes": 16_384,  # more goes through cold memory
             **settings,
         },
     )
@@ -105,6 +93,15 @@ def admin(config: KafkaConfig) -> AdminClient:
     return _build(AdminClient, config, {})
 
 
+_CONSUMER = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "session.timeout.ms": SESSION_TIMEOUT_MS,
+    "fetch.queue.backoff.ms": 5,
+    "queued.max.messages.kbytes": 16_384,  # more goes through cold memory
+}
 _PRODUCER = {
     "enable.idempotence": True,
     "acks": "all",
