@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import signal
@@ -17,6 +18,7 @@ from agents.stream.runner import Runner, RunnerSettings
 
 log = logging.getLogger(__name__)
 _STUCK_SECONDS = 15.0
+_STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,14 @@ def run_agent(agent: Agent, config: KafkaConfig, settings: ProcessSettings) -> N
     instance = claim(config.name(agent.role), settings.instance, settings.state_folder)
     try:
         runner = Runner(agent, config, instance.name, settings.runner)
+
+        def stop(*_: object) -> None:
+            runner.stop()
+            # A client library that hangs with the interpreter's lock in its hand stops every thread but this timer.
+            faulthandler.dump_traceback_later(_STOP_SECONDS, exit=True)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: runner.stop())
+            signal.signal(number, stop)
         health = HealthServer(
             settings.health_host, settings.health_port, runner.live, runner.ready, runner.metrics.registry
         )

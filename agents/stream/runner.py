@@ -366,7 +366,7 @@ class Runner:
         return call
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if not partitions or self._stop.is_set():  # closing a consumer serves what was under way
+        if not partitions or self._stop.is_set():  # a process that is to end restores nothing any more
             consumer.incremental_assign([])
             return
         self._end_transaction()
@@ -420,9 +420,16 @@ class Runner:
             follower.close()
         self._restorer.close()
         self._source.close()
+        self._serve_rebalances()
         self._consumer.close()
         self._transactions.close()
         self._agent.close()
+
+    def _serve_rebalances(self) -> None:
+        """Serve what waits: a revocation that is served while the group is left can make librdkafka wait for ever."""
+        until = time.monotonic() + _GRACE_SECONDS  # where batches come by `consume`, records are in the way
+        while self._consumer.poll(0) is not None and time.monotonic() < until:
+            pass
 
     # -- figures -------------------------------------------------------------------------------------------------
 
