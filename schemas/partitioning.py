@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 PARTITIONER = "murmur2_random"
 """librdkafka's name of the rule; its own default (CRC32) would send keys elsewhere than Java programs do."""
 
@@ -28,6 +30,7 @@ def murmur2(key: bytes) -> int:
     return h ^ h >> 15
 
 
+@lru_cache(1 << 17)  # an agent asks for each symbol once for each of its partitions
 def partition_of(symbol: str, partitions: int) -> int:
     """Partition of a symbol's records in a topic of that many partitions."""
     return (murmur2(symbol.encode()) & 0x7FFFFFFF) % partitions

@@ -106,7 +106,6 @@ def _stored(config: KafkaConfig, partitions: int) -> dict[str, dict[int, Stored]
         try:
             stored[role.role] = restorer.take(member, range(partitions))
         finally:
-            restorer.close()
             member.close()
     return stored
 

@@ -71,12 +71,8 @@ def members(config: KafkaConfig, roles: Iterable[str]) -> dict[str, int]:
 
 
 def read_span(config: KafkaConfig, topic: Topic, partition: int, first: int, end: int) -> Iterator[Message]:
-    """Committed records of one partition from an offset to before another, on a connection of their own."""
-    reader = clients.span_reader(config)
-    try:
-        yield from read_until(reader, {(config.name(topic.name), partition): (first, end)})
-    finally:
-        reader.close()
+    """Committed records of one partition from an offset to before another."""
+    yield from read_until(config, {(config.name(topic.name), partition): (first, end)})
 
 
 def prepare(old: KafkaConfig, new: KafkaConfig, partitions: int, roles: Iterable[str]) -> None:
@@ -108,11 +104,7 @@ def _refuse_unless_broken_off(old: KafkaConfig, new: KafkaConfig, present: Seque
     admin = clients.admin(new)
     count = topics.partition_counts(admin, new)[name]
     ends = topics.ends(admin, name, range(count))
-    reader = clients.span_reader(new)
-    try:
-        records = list(read_until(reader, {(name, p): (0, end) for p, end in ends.items()}))
-    finally:
-        reader.close()
+    records = list(read_until(new, {(name, p): (0, end) for p, end in ends.items()}))
     if not any(ends.values()) and present == [name]:
         return  # broken off before its first record
     found = [msgspec.json.decode(m.value(), type=Checkpoint) for m in records if m.value() is not None]

@@ -38,7 +38,10 @@ def consumer(config: KafkaConfig, *, group: str, instance: str) -> Consumer:
 
 
 def reader(config: KafkaConfig, **settings: object) -> Consumer:
-    """A consumer without a group, for reading topics from chosen offsets, committed records only."""
+    """A consumer without a group, for reading topics from chosen offsets, committed records only.
+
+    Assign at once: where it has connected before it knows its topics, it asks for them up to a second later only.
+    """
     return _build(
         Consumer,
         config,

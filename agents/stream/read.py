@@ -18,7 +18,7 @@ _END_SECONDS = 2.0
 
 
 def read_until(
-    reader: Consumer,
+    config: KafkaConfig,
     spans: Mapping[tuple[str, int], tuple[int, int]],
     beat: Callable[[], None] = lambda: None,
     patience: float = 60.0,
@@ -31,6 +31,7 @@ def read_until(
     left = {at: end for at, (first, end) in spans.items() if first < end}
     if not left:
         return
+    reader = clients.span_reader(config)
     reader.assign([TopicPartition(topic, partition, spans[topic, partition][0]) for topic, partition in left])
     last_news = time.monotonic()
     try:
@@ -60,7 +61,7 @@ def read_until(
                 if at in left and reached >= left[at]:
                     del left[at]
     finally:
-        reader.unassign()
+        reader.close()
 
 
 def _next(reader: Consumer) -> list[Message]:
@@ -74,10 +75,10 @@ class Follower:
     def __init__(self, config: KafkaConfig, topic: str, admin: AdminClient) -> None:
         self._topic = config.name(topic)
         self._config = config
-        self._reader = clients.reader(config)
         # On a connection of its own: behind a fetch that waits for news, each question would wait half a second.
         self._asker = clients.reader(config)
         self._position = topics.starts(admin, self._topic, [0])[0]
+        self._reader = clients.reader(config)
         self._reader.assign([TopicPartition(self._topic, 0, self._position)])
 
     def poll(self) -> Iterator[Message]:

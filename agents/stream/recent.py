@@ -115,11 +115,7 @@ def records_since(
     first = first_offsets(config, [topic], seconds)[at]
     place = TopicPartition(*at)
     end, _ = _ask(config, clients.admin(config), {place: OffsetSpec.latest()})[place]
-    reader = clients.span_reader(config)
-    try:
-        yield from read_until(reader, {at: (first, end)}, patience=patience)
-    finally:
-        reader.close()
+    yield from read_until(config, {at: (first, end)}, patience=patience)
 
 
 def newest_time(config: KafkaConfig, topic: Topic) -> float | None:

@@ -11,7 +11,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from agents.stream import clients, topics
+from agents.stream import topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration, HeldBack, InputGap, TornState, UnreadableState
 from agents.stream.read import read_until
@@ -83,7 +83,6 @@ class Restorer:
         self._state_version = state_version
         self._admin = admin
         self._beat = beat
-        self._reader = clients.span_reader(config)
 
     def take(self, consumer: Consumer, partitions: Iterable[int]) -> dict[int, Stored]:
         """Stored state of each partition, consistent to one point.
@@ -103,10 +102,6 @@ class Restorer:
             raise TornState(f"{'; '.join(torn.values())}. See docs/operations.md, torn state.")
         self._check_log_start({partition: stored.offset for partition, stored in taken.items()})
         return taken
-
-    def close(self) -> None:
-        """Close the reader."""
-        self._reader.close()
 
     def _look(self, consumer: Consumer, partitions: list[int]) -> tuple[dict[int, Stored], dict[int, str]]:
         # First the group's offsets, which wait for transactions under way; then everything below the true ends.
@@ -154,7 +149,7 @@ class Restorer:
         newest: dict[int, bytes | None] = {}
         carrying = {checkpoint_key(CARRYING_ROLE, partition) for partition in partitions}
         incomplete = None
-        for message in read_until(self._reader, self._spans([checkpoints, self._table], partitions), self._beat):
+        for message in read_until(self._config, self._spans([checkpoints, self._table], partitions), self._beat):
             key, value = message.key(), message.value()
             if message.topic() == checkpoints:
                 if key in keys:

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from agents.stream import clients, refusals, topics
 from agents.stream.agent import Agent, Task
+from agents.stream.background import in_background
 from agents.stream.batch import Batch, ConsumeSource, Source
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import OutputRefused, ProducerLost, StreamError, TransactionFailed
@@ -144,8 +145,7 @@ class Runner:
         if self._agent.table is not None:
             chain.append(self._agent.table)
         self._partitions = topics.check(self._admin, self._config, dict.fromkeys(chain))
-        # Before anything is read: this aborts what a predecessor of the same name left open.
-        self._transactions.open()
+        opening = in_background("open", self._transactions.open)
         self._agent.start(self)
         self._consumer: Consumer = clients.consumer(self._config, group=self._agent.role, instance=self._instance)
         self._source = self._open_source()
@@ -165,6 +165,8 @@ class Runner:
             on_lost=self._kept(self._on_lost),
         )
         try:
+            # Before a table is read: this aborts what a predecessor of the same name left open.
+            opening.result()
             while not self._stop.is_set():
                 self._turn()
             self._finish()
@@ -418,7 +420,6 @@ class Runner:
         self._stale = True
         for follower in self._followers:
             follower.close()
-        self._restorer.close()
         self._source.close()
         self._serve_rebalances()
         self._consumer.close()

@@ -19,8 +19,4 @@ def last_records(config: KafkaConfig, topic: Topic, count: int) -> Iterator[Mess
     partitions = range(topics.check(admin, config, [topic]))
     starts, ends = topics.starts(admin, name, partitions), topics.ends(admin, name, partitions)
     spans = {(name, p): (max(starts[p], ends[p] - count), ends[p]) for p in partitions}
-    reader = clients.span_reader(config)
-    try:
-        yield from read_until(reader, spans)
-    finally:
-        reader.close()
+    yield from read_until(config, spans)

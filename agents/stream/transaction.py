@@ -6,7 +6,6 @@ While one is being committed, the next one is filled: its records wait here unti
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from agents.stream import clients, refusals
+from agents.stream.background import in_background
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import (
     InstanceTaken,
@@ -25,6 +25,7 @@ from agents.stream.errors import (
     TransactionFailed,
 )
 from agents.stream.groups import COORDINATOR_MOVES
+from schemas.topics import CHECKPOINTS
 
 Headers = list[tuple[str, bytes]]
 _Record = tuple[str, bytes | None, bytes | None, int, Headers | None]
@@ -35,7 +36,8 @@ _PATIENCE_SECONDS = 12.0
 _STEP_SECONDS = 0.1
 _AGAIN_SECONDS = 0.02
 _CLOSE_SECONDS = 1.0
-_OPEN_SECONDS = 2.0
+_CONNECT_SECONDS = 2.0
+_OPEN_SECONDS = 0.1  # well below the client's half second: no question is under way when it is given up
 _HANDED_OVER = 1_000
 _COORDINATOR_MOVES = (*COORDINATOR_MOVES, KafkaError.CONCURRENT_TRANSACTIONS)
 
@@ -71,7 +73,7 @@ class Transactions:
         self._empty()
         self._committing, self._oldest, self._begun = None, None, False
         deadline = self._now() + _INIT_SECONDS
-        self._producer: Producer = clients.transactional_producer(self._config, self._id)
+        self._connect()
         while True:
             try:
                 self._producer.init_transactions(_OPEN_SECONDS)
@@ -81,9 +83,16 @@ class Transactions:
                 if self._now() > deadline or code not in (KafkaError._TIMED_OUT, *_COORDINATOR_MOVES):
                     self._refuse(error)
                 if code != KafkaError._TIMED_OUT:
-                    # A coordinator that moves or still loads, as after a broker's start, is there a moment later.
-                    self._producer = clients.transactional_producer(self._config, self._id)
+                    # A coordinator that moves or still loads, or aborts what the predecessor left, is ready a moment
+                    # later; the same client would wait half a second before it asked again.
+                    self._connect()
             self._beat()
+
+    def _connect(self) -> None:
+        self._producer: Producer = clients.transactional_producer(self._config, self._id)
+        # Asked before there is a connection, it would look for its coordinator again half a second later.
+        with contextlib.suppress(KafkaException):
+            self._producer.list_topics(self._config.name(CHECKPOINTS.name), _CONNECT_SECONDS)
 
     def _refuse(self, error: KafkaException) -> NoReturn:
         reason = error.args[0]
@@ -179,7 +188,7 @@ class Transactions:
         # With the group's metadata: the broker refuses it from a process that the group has thrown out meanwhile.
         metadata = consumer.consumer_group_metadata()
         self._done = done
-        self._committing = _in_background("commit", lambda: self._commit(positions, metadata))
+        self._committing = in_background("commit", lambda: self._commit(positions, metadata))
         self._empty()
 
     def _commit(self, positions: list[TopicPartition], metadata: Any) -> float:
@@ -257,17 +266,3 @@ class Transactions:
 
 def _nothing() -> None:
     """The thread that commits is nobody's heart."""
-
-
-def _in_background(name: str, work: Callable[[], float]) -> Future[float]:
-    """Do something in a thread that does not keep the process alive: the client can hang in a call for good."""
-    future: Future[float] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return future

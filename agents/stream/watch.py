@@ -27,11 +27,7 @@ def read_whole(config: KafkaConfig, *names: str) -> Iterator[Message]:
         ends = topics.ends(admin, name, range(count))
         starts = topics.starts(admin, name, range(count))
         spans.update({(name, p): (starts[p], ends[p]) for p in range(count)})
-    reader = clients.span_reader(config)
-    try:
-        yield from read_until(reader, spans)
-    finally:
-        reader.close()
+    yield from read_until(config, spans)
 
 
 class Watcher:

@@ -181,12 +181,7 @@ class Pipeline:
         name = self.config.name(topic)
         partitions = range(TOPICS[topic].partitions or self.partitions)
         starts, ends = topics.starts(self.admin, name, partitions), topics.ends(self.admin, name, partitions)
-        reader = clients.reader(self.config)
-        try:
-            spans = {(name, p): (starts[p], ends[p]) for p in partitions}
-            return list(read.read_until(reader, spans))
-        finally:
-            reader.close()
+        return list(read.read_until(self.config, {(name, p): (starts[p], ends[p]) for p in partitions}))
 
     def records(self, topic: str) -> list[dict[str, Any]]:
         """Every committed record of a topic with JSON values."""

@@ -87,11 +87,7 @@ class Desk:
         """Every committed message of a topic."""
         name, partitions = self.config.name(topic), range(self.partitions)
         starts, ends = topics.starts(self.admin, name, partitions), topics.ends(self.admin, name, partitions)
-        reader = clients.reader(self.config)
-        try:
-            return list(read.read_until(reader, {(name, p): (starts[p], ends[p]) for p in partitions}))
-        finally:
-            reader.close()
+        return list(read.read_until(self.config, {(name, p): (starts[p], ends[p]) for p in partitions}))
 
     def records(self, topic: str) -> list[dict[str, Any]]:
         return [json.loads(message.value()) for message in self.messages(topic)]
