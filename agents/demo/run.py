@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from agents.configuration import Given
 from agents.controls import operator
@@ -38,6 +39,7 @@ SYMBOLS = 10
 PARTITIONS = 4
 PREROLL_SECONDS = 900.0
 QUOTES_PER_SECOND = 100.0
+_FOLDER_PREFIX, _LOCK_NAME = "mm-demo-", "running.lock"
 _START_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0
 _POLL_SECONDS = 0.2
@@ -242,14 +244,28 @@ class _Feed:
 
 @contextlib.contextmanager
 def _folder(keep: bool) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="mm-demo-"))
+    _remove_abandoned_folders()
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+    lock = FileLock(folder / _LOCK_NAME)
     try:
-        yield folder
+        with lock:
+            yield folder
     finally:
         if keep:
+            (folder / _LOCK_NAME).unlink(missing_ok=True)
             _say(f"data and logs are kept in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned_folders() -> None:
+    """Remove what demos have left that were ended by SIGKILL: their locks are there, and nobody holds them."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*/{_LOCK_NAME}"):
+        with contextlib.suppress(Timeout, OSError):
+            if time.time() - left.stat().st_mtime < _START_SECONDS:  # made, and perhaps not locked yet
+                continue
+            with FileLock(left, timeout=0):
+                shutil.rmtree(left.parent, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -5,13 +5,15 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
-from agents.demo.run import _undisturbed_end
+from agents.demo.run import _folder, _undisturbed_end
 from agents.stream.config import KafkaConfig
 from agents.stream.watch import Watcher
 from tests.cli.waiting import until
@@ -119,6 +121,23 @@ def test_a_demo_without_its_broker_ends_and_leaves_nothing(tmp_path: Path, tempo
     assert demo.said.splitlines()[-1] == "mm: Kafka has ended, by whatever cause; its log stays with --keep"
     _, alive = psutil.wait_procs(demo.family, 10)
     assert alive == [] and list(temporary_folder.iterdir()) == []
+
+
+def test_what_a_killed_demo_has_left_is_removed_by_the_next(
+    temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary_folder))
+    killed, running, begun, kept = (temporary_folder / f"mm-demo-{name}" for name in ("0", "1", "2", "3"))
+    for folder in (killed, running, begun, kept):
+        folder.mkdir()
+    with FileLock(running / "running.lock"):
+        (begun / "running.lock").touch()
+        for folder in (killed, running):
+            (folder / "running.lock").touch()
+            os.utime(folder / "running.lock", (0, 0))
+        with _folder(keep=True) as own:
+            assert set(temporary_folder.iterdir()) == {running, begun, kept, own}
+    assert list(own.iterdir()) == []
 
 
 def test_what_is_started_while_the_demo_ends_still_ends_at_sigterm() -> None:
