@@ -1,7 +1,7 @@
-"""Input far above capacity: ``python -m agents.chaos.overload [SYMBOLS] [EVENT_SECONDS] [QUOTES_A_SECOND]``.
+"""Input far above capacity: ``python -m agents.chaos.overload [SYMBOLS] [EVENT_SECONDS] [QUOTES_A_SECOND] [WITHIN]``.
 
-Everything is published as fast as the broker takes it; then it is told how much memory the agents used, how long they
-needed, and whether anything was lost.
+Everything is published within so many seconds, 0 for as fast as the broker takes it; then it is told how much memory
+the agents used, how long they needed, and whether anything was lost.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _LOOK_SECONDS = 2.0
 _MB = 1e6
 
 
-def measure(market: Market, folder: Path) -> bool:
-    """Print the figures; whether the audit found everything in order."""
+def measure(market: Market, speed: float, folder: Path) -> bool:
+    """Print the figures; whether the audit found everything in order. speed: event time a second, 0 for no limit."""
     with Broker(folder / "broker") as broker:
         config = KafkaConfig(broker.bootstrap)
         topics.create(clients.admin(config), config, TOPICS.values(), PARTITIONS, 1)
         crew = Crew({role: [f"--bootstrap={config.bootstrap}"] for role in ROLES}, folder, print)
-        player = Player(config, market, None)
         progress = Progress(config)
         memory: dict[str, list[float]] = defaultdict(list)
         began = time.monotonic()
+        player = Player(config, market, (lambda: (time.monotonic() - began) * speed) if speed else None)
         crew.start()
         try:
             player.start()
@@ -84,6 +84,8 @@ def _note_memory(crew: Crew, memory: dict[str, list[float]]) -> None:
 
 
 if __name__ == "__main__":
-    symbols, seconds, rate = (int(text) for text in [*sys.argv[1:], *("50000", "60", "20000")[len(sys.argv) - 1 :]])
+    defaults = ("50000", "60", "20000", "0")
+    symbols, seconds, rate, within = (int(text) for text in [*sys.argv[1:], *defaults[len(sys.argv) - 1 :]])
+    speed = seconds / within if within else 0.0
     with tempfile.TemporaryDirectory(prefix="mm-overload-", ignore_cleanup_errors=True) as place:
-        sys.exit(not measure(Market(1, seconds, symbols, rate, changes=0), Path(place)))
+        sys.exit(not measure(Market(1, seconds, symbols, rate, changes=0), speed, Path(place)))
