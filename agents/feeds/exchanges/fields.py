@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -16,6 +17,10 @@ from agents.feeds.exchanges.exchange import Garbage
 _NS = 1_000_000_000
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(?:Z|\+00:00)", re.ASCII)
 _LONGEST_SHOWN = 60
+# Not repr itself: of JSON that is nested deeply enough it fails with RecursionError.
+_repr = reprlib.Repr()
+_repr.maxlevel = 3
+_repr.maxstring = _repr.maxlong = _repr.maxother = _LONGEST_SHOWN
 
 
 def json_object(message: bytes) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def time_ns(fields: Mapping[str, Any], name: str) -> int:
 
 def shown(value: Any) -> str:
     """A value as a message may show it."""
-    text = repr(value)
+    text = _repr.repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
