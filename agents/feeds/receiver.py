@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ _FULL_SECONDS = 0.02
 _CLOSE_SECONDS = 0.2
 _JOIN_SECONDS = 0.5
 _PATIENT_TRIES = 5
+_MOST_OUT_OF_ORDER = 20
 _LONGEST_RETRY_AFTER = 900.0
 _CONNECTION: dict[str, Any] = {
     "open_timeout": 10.0,
@@ -55,8 +57,8 @@ class Counts:
 
 @dataclass(frozen=True)
 class Patience:
-    """stall_seconds: without any message, then the connection is given up; silent_seconds: without a first quote of a
-    symbol, then it is told.
+    """stall_seconds: without any message, then the connection is given up; silent_seconds: without a quote of a symbol
+    that a connection was asked for, then it is told.
     """
 
     stall_seconds: float
@@ -86,9 +88,12 @@ class Receiver:
         self._pairs = {exchange.pair(symbol): symbol for symbol in symbols}
         self._reader = exchange.reader(self._pairs)
         self._attempts = Attempts(exchange.limits.attempts, exchange.limits.attempt_seconds)
-        self._unheard = set(symbols)
-        self._told = False
+        self._heard: set[str] = set()
+        self._awaited: set[str] = set()  # on this connection
+        self._told: set[str] = set()
+        self._out_of_order: Counter[str] = Counter()  # since the last quote of a symbol
         self._failures = 0  # since the last quote
+        self._short_lived = 0  # attempts in a row
         self._lost_at = 0.0
         self._retry_after = 0.0
         self._stop = threading.Event()
@@ -115,49 +120,60 @@ class Receiver:
 
     def _wait(self) -> None:
         """Until another attempt is due."""
-        due = self._patience.backoff.seconds(self._failures) if self._failures else 0.0
+        due = self._patience.backoff.seconds(self._short_lived) if self._short_lived else 0.0
         seconds = max(due, self._retry_after, self._attempts.wait(time.monotonic()))
         self._retry_after = 0.0
         self._stop.wait(seconds)
 
     def _attempt(self) -> None:
-        self._attempts.note(time.monotonic())
+        began = time.monotonic()
+        self._attempts.note(began)
         self.counts.attempts += 1
         try:
             with connect(self._url, **_CONNECTION) as connection:
                 self._receive(connection)
         except (_Dropped, OSError, WebSocketException) as error:
             if not self._stop.is_set():
+                # By its quotes alone, a server that sends one and hangs up would be asked twice a second for ever.
+                held = time.monotonic() - began >= self._patience.backoff.longest
+                self._short_lived = 1 if held else self._short_lived + 1
                 self._note_failure(error)
 
     def _receive(self, connection: ClientConnection) -> None:
         self._reader.connected()
+        self._awaited = set(self._pairs.values())
+        self._out_of_order.clear()
         requests = deque(self._exchange.requests(list(self._pairs)))
-        began = last = time.monotonic()
-        next_request = began
+        last, asked = time.monotonic(), -math.inf
         while not self._stop.is_set():
             now = time.monotonic()
-            if requests and now >= next_request:
+            if requests and now - asked >= self._exchange.limits.message_seconds:
                 connection.send(requests.popleft(), text=True)
-                next_request = time.monotonic() + self._exchange.limits.message_seconds
+                asked = time.monotonic()
+            if not requests and now - asked > self._patience.silent_seconds:
+                self._tell_silent()
             while self._inbox.full and not self._stop.wait(_FULL_SECONDS):
                 last = time.monotonic()
             try:
                 message = connection.recv(timeout=_TICK_SECONDS, decode=False)
             except TimeoutError:
-                self._check_silence(now - began, now - last)
+                self._check_stall(now - last)
             else:
                 last = now
                 self._take(message if isinstance(message, bytes) else message.encode())
 
-    def _check_silence(self, since_beginning: float, since_message: float) -> None:
+    def _check_stall(self, since_message: float) -> None:
         if since_message > self._patience.stall_seconds:
             self.counts.stalls += 1
             raise _Dropped(f"nothing came for {self._patience.stall_seconds:g} s")
-        if self._unheard and not self._told and since_beginning > self._patience.silent_seconds:
-            self._told = True
-            names = ", ".join(sorted(self._unheard))
-            log.warning("%s: no quote of %s yet: is it traded there, by that name?", self._exchange.name, names)
+
+    def _tell_silent(self) -> None:
+        """Once for each silence of a symbol, not for each connection within it."""
+        silent = self._awaited - self._told
+        if silent:
+            self._told |= silent
+            name, symbols = self._exchange.name, ", ".join(sorted(silent))
+            log.warning("%s: no quote of %s yet on this connection: is it traded there, by that name?", name, symbols)
 
     def _take(self, message: bytes) -> None:
         self.counts.messages += 1
@@ -174,8 +190,7 @@ class Receiver:
                 self.counts.gaps += 1
                 self._tell(self.counts.gaps, "gaps", f"{event.symbol}: {event.missed}")
             elif isinstance(event, OutOfOrder):
-                self.counts.out_of_order += 1
-                self._tell(self.counts.out_of_order, "quotes out of order", event.symbol)
+                self._leave_out(event.symbol)
             elif isinstance(event, Refused):
                 self._refused(event)
             elif isinstance(event, Trouble):
@@ -184,17 +199,29 @@ class Receiver:
     def _quote(self, tick: Tick) -> None:
         self._inbox.put(tick)
         self.counts.quotes += 1
-        self._unheard.discard(tick.symbol)
+        for symbols in (self._awaited, self._told):
+            symbols.discard(tick.symbol)
+        self._heard.add(tick.symbol)
+        self._out_of_order.pop(tick.symbol, None)
         if self._failures:
             self._note_recovery()
 
+    def _leave_out(self, symbol: str) -> None:
+        """An exchange that counts anew within a connection would else be left out for ever."""
+        self.counts.out_of_order += 1
+        self._tell(self.counts.out_of_order, "quotes out of order", symbol)
+        self._out_of_order[symbol] += 1
+        if self._out_of_order[symbol] == _MOST_OUT_OF_ORDER:
+            raise _Dropped(f"{_MOST_OUT_OF_ORDER} quotes of {symbol} in a row are older than one before them")
+
     def _refused(self, refused: Refused) -> None:
         """What never worked is the user's mistake; what worked before is the exchange's change of mind."""
-        heard = refused.symbol not in self._unheard if refused.symbol else self.counts.quotes > 0
+        heard = refused.symbol in self._heard if refused.symbol else bool(self._heard)
         if not heard:
             raise BadConfiguration(f"{self._exchange.name} refuses the subscription: {refused.text}")
         if refused.symbol is None:
             raise _Dropped(f"it refuses what it served before: {refused.text}")
+        self._awaited.discard(refused.symbol)
         log.warning("%s: no longer serves %s: %s", self._exchange.name, refused.symbol, refused.text)
 
     def _note_failure(self, error: Exception) -> None:

@@ -83,7 +83,7 @@ KRAKEN_HEARTBEAT = b'{"channel":"heartbeat"}'
 KRAKEN_STATUS = orjson.dumps(
     {"channel": "status", "type": "update", "data": [{"system": "online", "version": "2.0.9"}]}
 )
-_DEEP = b"[" * 1000 + b"]" * 1000
+DEEP = b"[" * 1000 + b"]" * 1000
 GARBAGE = (
     b"",
     b"\xff\xfe",
@@ -96,6 +96,6 @@ GARBAGE = (
     b'{"type": 5, "u": 1, "channel": 7}',
     b'{"type":"ticker","channel":"ticker","u":3}',
     b"[" * 5000,
-    _DEEP,
-    b'{"type": %b, "data": %b, "result": 1, "channel": "ticker"}' % (_DEEP, _DEEP),
+    DEEP,
+    b'{"type": %b, "data": %b, "result": 1, "channel": "ticker"}' % (DEEP, DEEP),
 )

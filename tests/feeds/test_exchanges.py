@@ -192,7 +192,12 @@ def test_numbers_that_begin_anew_after_a_reconnect_are_taken() -> None:
 
 
 def test_refusals_are_told_from_trouble() -> None:
-    assert isinstance(next(iter(reader("coinbase").read(say.coinbase_refusal("FOO-USD")))), Refused)
+    assert list(reader("coinbase").read(say.coinbase_refusal("BTC-USD"))) == [
+        Refused("BTC-USD", "Failed to subscribe: BTC-USD is not a valid product")
+    ]
+    assert list(reader("coinbase").read(say.coinbase_refusal(""))) == [
+        Refused(None, "Failed to subscribe:  is not a valid product")
+    ]
     assert list(reader("kraken").read(say.kraken_refusal("BTC/USD"))) == [
         Refused("BTC-USD", "Currency pair not supported BTC/USD")
     ]
@@ -204,6 +209,22 @@ def test_refusals_are_told_from_trouble() -> None:
         "kraken": b'{"error":"Exceeded msg rate","success":false}',
     }.items():
         assert kinds(reader(source), message) == [Trouble]
+
+
+@pytest.mark.parametrize("words", [b"null", b"5", b'{"a": 1}', say.DEEP], ids=["null", "number", "object", "deep"])
+def test_an_error_without_words_is_trouble(words: bytes) -> None:
+    for source, message in {
+        "coinbase": b'{"type": "error", "message": %b, "reason": %b}',
+        "binance": b'{"error": {"code": %b, "msg": %b}}',
+        "kraken": b'{"error": %b, "symbol": %b, "success": false, "method": "subscribe"}',
+    }.items():
+        assert kinds(reader(source), message % (words, words)) == [Trouble]
+
+
+def test_coinbase_is_asked_for_each_symbol_on_its_own() -> None:
+    """It ignores a whole request for one product in it that it does not know."""
+    requests = EXCHANGES["coinbase"].requests(["BTC-USD", "ETH-USD"])
+    assert [orjson.loads(request)["product_ids"] for request in requests] == [["BTC-USD"], ["ETH-USD"]]
 
 
 def test_requests_ask_for_every_symbol_within_the_limits() -> None:

@@ -27,7 +27,7 @@ from agents.feeds.exchanges.exchange import (
     Trouble,
     in_groups,
 )
-from agents.feeds.exchanges.fields import integer, json_object, mapping, shown, sides, symbol_of
+from agents.feeds.exchanges.fields import integer, json_object, mapping, said, shown, sides, symbol_of
 
 _LIMITS = Limits(attempts=100, attempt_seconds=300.0, message_seconds=0.5, symbols=1024, symbols_a_request=200)
 _INVALID_REQUEST = range(1, 4)
@@ -76,7 +76,7 @@ class BinanceReader:
 
 
 def _error(error: Mapping[str, Any]) -> Event:
-    text = f"{error.get('msg')} (code {error['code']})"
+    text = f"{said(error.get('msg'))} (code {shown(error['code'])})"
     refused = isinstance(error["code"], int) and error["code"] in _INVALID_REQUEST
     return Refused(None, text) if refused else Trouble(text)
 

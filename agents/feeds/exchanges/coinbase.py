@@ -5,7 +5,8 @@ carries best_bid, best_bid_size, best_ask and best_ask_size as text, `time`, `tr
 taker order may be batched into one ticker, so neither number rises by one. A heartbeat a second and product names the
 last trade (`last_trade_id`), which is how a lost ticker shows. `sequence` rises with each message of a product; a
 smaller one came out of order and can be ignored. Who does not subscribe within 5 s is disconnected; 8 connections a
-second from an address (bursts of 20), 100 messages a second on a connection.
+second from an address (bursts of 20), 100 messages a second on a connection. A subscription to several products is
+refused whole when one of them is unknown or delisted, so each is asked for on its own.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from agents.feeds.exchanges.exchange import (
     Trouble,
     in_groups,
 )
-from agents.feeds.exchanges.fields import integer, json_object, shown, sides, symbol_of, time_ns
+from agents.feeds.exchanges.fields import integer, json_object, said, shown, sides, symbol_of, time_ns
 
-_LIMITS = Limits(attempts=100, attempt_seconds=300.0, message_seconds=0.2, symbols=500, symbols_a_request=100)
+_LIMITS = Limits(attempts=100, attempt_seconds=300.0, message_seconds=0.05, symbols=500, symbols_a_request=1)
 
 
 class CoinbaseReader:
@@ -61,7 +62,7 @@ class CoinbaseReader:
         if kind == "heartbeat":
             return self._heartbeat(fields)
         if kind == "error":
-            return (_error(fields),)
+            return (self._error(fields),)
         if not isinstance(kind, str):
             raise Garbage(f"type is {shown(kind)}")
         return ()
@@ -92,12 +93,13 @@ class CoinbaseReader:
         self._trade[symbol] = due
         return (Gap(symbol, f"trades after {seen} up to {due}"),)
 
-
-def _error(fields: Mapping[str, Any]) -> Event:
-    reason = fields.get("reason")
-    text = f"{fields.get('message')}: {reason}" if reason else str(fields.get("message"))
-    refused = fields.get("message") == "Failed to subscribe" and "product" in str(reason).lower()
-    return Refused(None, text) if refused else Trouble(text)
+    def _error(self, fields: Mapping[str, Any]) -> Event:
+        message, reason = said(fields.get("message")), said(fields.get("reason", ""))
+        text = f"{message}: {reason}" if reason else message
+        if message != "Failed to subscribe" or "product" not in reason.lower():
+            return Trouble(text)
+        named = (symbol for pair, symbol in self._symbols.items() if pair in reason.split())
+        return Refused(next(named, None), text)
 
 
 def _requests(pairs: Sequence[str]) -> list[bytes]:

@@ -89,6 +89,11 @@ def time_ns(fields: Mapping[str, Any], name: str) -> int:
     return seconds * _NS + int((match[2] or "0").ljust(9, "0"))
 
 
+def said(value: Any) -> str:
+    """What an exchange says to people, if it is text as it should be."""
+    return value if isinstance(value, str) else shown(value)
+
+
 def shown(value: Any) -> str:
     """A value as a message may show it."""
     text = _repr.repr(value)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from agents.feeds.exchanges.exchange import Event, Exchange, Gap, Garbage, Limits, Refused, Tick, Trouble, in_groups
-from agents.feeds.exchanges.fields import json_object, mapping, shown, sides, symbol_of, time_ns
+from agents.feeds.exchanges.fields import json_object, mapping, said, shown, sides, symbol_of, time_ns
 
 _LIMITS = Limits(attempts=60, attempt_seconds=600.0, message_seconds=1.0, symbols=500, symbols_a_request=50)
 
@@ -61,7 +61,7 @@ class KrakenReader:
             yield tick
 
     def _error(self, fields: Mapping[str, Any]) -> Event:
-        text, pair = str(fields.get("error")), fields.get("symbol")
+        text, pair = said(fields.get("error")), fields.get("symbol")
         if fields.get("method") == "subscribe" and "pair" in text.lower():
             return Refused(self._symbols.get(pair) if isinstance(pair, str) else None, text)
         return Trouble(text)
