@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from agents.feeds.quotes import FUTURE_NS
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration
 from agents.stream.tail import last_records
@@ -14,7 +15,6 @@ from schemas.times import rfc3339
 from schemas.topics import QUOTES
 
 _LAST_RECORDS = 200  # of a partition: enough that some of them are sound
-_FUTURE_NS = 5_000_000_000
 
 
 class _Stamped(msgspec.Struct):
@@ -33,7 +33,7 @@ def latest_ts(config: KafkaConfig) -> int | None:
     """
     latest: int | None = None
     for message in last_records(config, QUOTES, _LAST_RECORDS):
-        believed = message.timestamp()[1] * 1_000_000 + _FUTURE_NS
+        believed = message.timestamp()[1] * 1_000_000 + FUTURE_NS
         for ts in _times(message.value()):
             if ts <= believed and (latest is None or ts > latest):
                 latest = ts

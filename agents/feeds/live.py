@@ -83,7 +83,8 @@ class LiveSettings:
 
 def _check_url(url: str) -> None:
     try:
-        parse_uri(url)
+        # A name that no host can have would fail in the connection, with an error that trying again does not mend.
+        parse_uri(url).host.encode("idna")
     except (InvalidURI, ValueError) as error:
         raise BadConfiguration(f"--url {url}: give ws://… or wss://…") from error
 

@@ -9,12 +9,11 @@ from typing import Protocol
 import numpy as np
 import orjson
 
-from agents.feeds.quotes import Quotes
+from agents.feeds.quotes import FUTURE_NS, Quotes
 from agents.feeds.wire import Record, Symbols, Wire, encoder
 from schemas.times import EARLIEST_TS
 
 _NS = 1_000_000_000
-_FUTURE_NS = 5 * _NS
 _LONGEST_GAP_SECONDS = 24 * 3600  # decision times further than this behind a quote are skipped by every agent
 
 
@@ -97,4 +96,4 @@ class QuotePublisher:
 
 
 def _plausible(ts: np.ndarray) -> np.ndarray:
-    return (ts >= EARLIEST_TS) & (ts <= time.time_ns() + _FUTURE_NS)
+    return (ts >= EARLIEST_TS) & (ts <= time.time_ns() + FUTURE_NS)

@@ -12,6 +12,10 @@ WHOLE, CUT, FIELD_MISSING = 0, 1, 2
 """What `Quotes.defect` says of a row: none, a record that breaks off, a record without its last field."""
 
 
+FUTURE_NS = 5_000_000_000
+"""How far agents with default settings believe a ts that lies beyond its record's Kafka timestamp."""
+
+
 @dataclass(frozen=True)
 class Quotes:
     """Rows of one feed in the order in which they are sent.

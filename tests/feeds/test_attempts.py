@@ -1,6 +1,9 @@
 """When connections may be tried, and how quotes get their times."""
 
+import logging
 from itertools import pairwise
+
+import pytest
 
 from agents.feeds.attempts import Attempts, Backoff
 from agents.feeds.exchanges.exchange import Tick
@@ -36,6 +39,18 @@ def test_times_rise_also_when_the_clock_is_set_back() -> None:
     times = [*(ts for ts, _ in waiting), now]
     assert times == [1_000, 2_000, 2_001, 2_002, 2_003, 9_000]
     assert all(later > earlier for earlier, later in pairwise(times))
+
+
+def test_a_clock_that_agents_will_not_follow_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    second = 1_000_000_000
+    readings = iter([100 * second, 96 * second, 94 * second, 93 * second, 99 * second, 101 * second])
+    inbox = Inbox(0, lambda: next(readings))
+    with caplog.at_level(logging.INFO, logger="agents.feeds"):
+        for _ in range(6):
+            inbox.put(TICK)
+    warning, recovery = (record.getMessage() for record in caplog.records)
+    assert "says 1970-01-01T00:01:34Z, but quotes were sent up to 1970-01-01T00:01:40.000000002Z" in warning
+    assert "caught up" in recovery
 
 
 def test_times_begin_after_what_the_topic_holds() -> None:

@@ -357,6 +357,7 @@ def test_missing_topics_are_told_before_anything_is_asked_of_the_exchange(kafka:
         ({"symbols": [f"S{i}-USD" for i in range(2000)]}, "a second feed"),
         ({"url": "http://localhost"}, "ws://"),
         ({"url": "ws://"}, "ws://"),
+        ({"url": "ws://.example.com"}, "--url"),
         ({"seconds": 0.0}, "--seconds"),
         ({"stall_seconds": float("nan")}, "--stall"),
     ],
