@@ -18,15 +18,11 @@ prefix = rest[1] if len(rest) > 1 else ""
 # A whole record, never a patch: what is left out gets its default, not its old value.
 control = {"max_position_dollars": float(dollars), "lot_shares": 100, "state": state}
 
-
-def tell(error: object, message: object) -> None:
-    """Say what became of the record."""
+producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "message.timeout.ms": 10_000})
+told = []  # an exception in the callback itself would not come through as what it is
+producer.produce(f"{prefix}controls", json.dumps(control), symbol, on_delivery=lambda *outcome: told.append(outcome))
+producer.flush()
+for error, message in told:
     if error is not None:
-        sys.exit(f"not written: {error}")
+        sys.exit(f"not written to {bootstrap}: {error.str()}")
     print(f"version {message.offset()}")
-
-
-producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
-producer.produce(f"{prefix}controls", json.dumps(control), symbol, on_delivery=tell)
-if producer.flush(10):
-    sys.exit(f"not written: {bootstrap} does not answer")

@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from agents.controls.operator import read_controls
 from deploy.broker import free_port
@@ -16,9 +18,9 @@ from deploy.java import find_java
 from deploy.kafka_jars import cache_folder, fetch, pinned_jars
 from schemas.partitioning import partition_of
 from schemas.records import Control, State
-from schemas.topics import QUOTES
+from schemas.topics import QUOTES, TRADES
 from tests.integration import market
-from tests.integration.pipeline import Pipeline
+from tests.integration.pipeline import Pipeline, wait_until
 from tests.kafka import Kafka
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -36,9 +38,12 @@ def desk(kafka: Kafka, prefix: str) -> Iterator[Pipeline]:
 
 @pytest.fixture
 def traded(desk: Pipeline) -> Pipeline:
-    """A desk that has traded."""
+    """A desk that has traded, one symbol in fractions whose sums floating point numbers do not hit."""
     for symbol in market.SYMBOLS:
         desk.control(symbol, Control(max_position_dollars=50_000))
+    desk.control(
+        market.SYMBOLS[0], Control(max_position_dollars=50_000, lot_shares=0.1, size_step=0.1, min_fill_shares=0.1)
+    )
     desk.quotes(market.quotes())
     desk.start_all()
     desk.wait_until_drained()
@@ -102,6 +107,52 @@ def test_trades_are_read(traded: Pipeline, reader: Callable[..., tuple[list[str]
     assert by_id(first_lines(command, len(wanted), environment)) == by_id(wanted)
 
 
+@pytest.mark.parametrize("reader", ["python", "java"], indirect=True)
+def test_a_reader_ends_when_nobody_reads_what_it_prints(
+    traded: Pipeline, reader: Callable[..., tuple[list[str], dict[str, str]]]
+) -> None:
+    command, environment = reader(traded)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        subprocess.run(command, stdout=theirs, check=True, timeout=SECONDS, env={**os.environ, **environment})
+    finally:
+        os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("reader", "group"), [("python", "my-trades"), ("java", "my-java-trades")], indirect=["reader"]
+)
+def test_a_reader_that_is_interrupted_keeps_what_it_has_printed(
+    traded: Pipeline, reader: Callable[..., tuple[list[str], dict[str, str]]], group: str
+) -> None:
+    trades = traded.messages(TRADES.name)
+    command, environment = reader(traded)
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    try:
+        assert program.stdout is not None
+        for _ in trades:
+            program.stdout.readline()
+        program.send_signal(signal.SIGINT)
+        rest, _ = program.communicate(timeout=SECONDS)
+    finally:
+        program.kill()
+        program.wait()
+    assert rest == ""
+    committed = committed_offsets(traded, group)
+    assert all(message.offset() < committed[message.partition()] for message in trades)
+
+
+def committed_offsets(desk: Pipeline, group: str) -> dict[int, int]:
+    consumer = Consumer({"bootstrap.servers": desk.bootstrap, "group.id": f"{desk.prefix}{group}"})
+    topic = f"{desk.prefix}{TRADES.name}"
+    try:
+        wanted = [TopicPartition(topic, partition) for partition in range(desk.partitions)]
+        return {each.partition: each.offset for each in consumer.committed(wanted, timeout=SECONDS)}
+    finally:
+        consumer.close()
+
+
 @pytest.mark.parametrize("program", sorted(EXAMPLES.glob("*_*.py")) + sorted(EXAMPLES.glob("*[se]_*.sh")), ids=str)
 def test_without_arguments_an_example_says_how_it_is_used(program: Path) -> None:
     interpreter = sys.executable if program.suffix == ".py" else "/bin/sh"
@@ -110,10 +161,23 @@ def test_without_arguments_an_example_says_how_it_is_used(program: Path) -> None
     assert "Traceback" not in result.stderr
 
 
-def test_a_control_that_no_broker_takes_is_said() -> None:
-    program = [sys.executable, str(EXAMPLES / "write_control.py"), f"127.0.0.1:{free_port()}", "AAPL", "20000"]
-    result = subprocess.run(program, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert result.returncode == 1 and "not written" in result.stderr
+@pytest.mark.parametrize("program", ["write_control.py", "write_control.sh", "write_quotes.py"])
+def test_what_no_broker_takes_is_said(program: str, jars: Path) -> None:
+    bootstrap = f"127.0.0.1:{free_port()}"
+    interpreter = [sys.executable] if program.endswith(".py") else []
+    rest = {"write_control.py": ["AAPL", "20000"], "write_control.sh": ["AAPL", "{}"], "write_quotes.py": []}[program]
+    result = subprocess.run(
+        [*interpreter, str(EXAMPLES / program), bootstrap, *rest],
+        input="AAPL,187.10,300,187.12,200\n",
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env={**os.environ, **shell(jars)},
+    )
+    assert result.returncode == 1
+    said = result.stderr.splitlines()[-1]
+    assert said.startswith((f"not written to {bootstrap}", f"{bootstrap} does not answer"))
 
 
 def test_a_control_is_written_from_python(desk: Pipeline) -> None:
@@ -130,7 +194,7 @@ def test_a_control_is_written_and_removed_from_the_shell(desk: Pipeline, jars: P
         command = [EXAMPLES / "write_control.sh", desk.bootstrap, "AAPL", value, desk.prefix]
         subprocess.run(command, check=True, timeout=SECONDS, env={**os.environ, **shell(jars)})
 
-    write('{"max_position_dollars": 20000, "state": "REDUCING"}')
+    write('{"max_position_dollars": 20000,\n "state": "REDUCING"}')
     held = read_controls(desk.config)
     assert held["AAPL"].control == Control(max_position_dollars=20_000, state=State.REDUCING)
     write("null")
@@ -150,6 +214,32 @@ def test_quotes_of_ones_own_are_used(desk: Pipeline) -> None:
     assert counters["used"] == len(market.SYMBOLS)
     assert counters["clock"] == 2 * desk.partitions  # the second's, and the end's
     assert counters["dead_lettered"] == counters["late"] == 0
+
+
+def test_quotes_of_ones_own_end_with_a_clock_when_they_are_interrupted(desk: Pipeline) -> None:
+    program = subprocess.Popen(
+        [sys.executable, EXAMPLES / "write_quotes.py", desk.bootstrap, desk.prefix], stdin=subprocess.PIPE, text=True
+    )
+    try:
+        assert program.stdin is not None
+        program.stdin.write("AAPL,187.10,300,187.12,200\n")
+        program.stdin.flush()
+        wait_until(lambda: len(desk.messages(QUOTES.name)) == desk.partitions + 1, "a quote and its clocks")
+        program.send_signal(signal.SIGINT)
+        program.wait(timeout=SECONDS)
+    finally:
+        program.kill()
+        program.communicate()
+    assert program.returncode == 0
+    sent = [json.loads(message.value()) for message in desk.messages(QUOTES.name)]
+    assert sum(record.get("end", False) for record in sent) == desk.partitions
+
+
+def test_quotes_for_a_topic_that_is_missing_are_refused(kafka: Kafka, prefix: str) -> None:
+    program = [sys.executable, EXAMPLES / "write_quotes.py", kafka.bootstrap, prefix]
+    result = subprocess.run(program, input="", capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(f"{prefix}{QUOTES.name}: ")
 
 
 NOTEBOOK = EXAMPLES / "profit_and_loss.ipynb"
