@@ -30,7 +30,7 @@ _FULL_SECONDS = 0.02
 _CLOSE_SECONDS = 0.2
 _JOIN_SECONDS = 0.5
 _PATIENT_TRIES = 5
-_MOST_OUT_OF_ORDER = 20
+_MOST_MISSED = 20
 _LONGEST_RETRY_AFTER = 900.0
 _CONNECTION: dict[str, Any] = {
     "open_timeout": 10.0,
@@ -91,7 +91,7 @@ class Receiver:
         self._heard: set[str] = set()
         self._awaited: set[str] = set()  # on this connection
         self._told: set[str] = set()
-        self._out_of_order: Counter[str] = Counter()  # since the last quote of a symbol
+        self._missed: Counter[str] = Counter()  # gaps and quotes out of order since the last quote of a symbol
         self._failures = 0  # since the last quote
         self._short_lived = 0  # attempts in a row
         self._lost_at = 0.0
@@ -142,7 +142,7 @@ class Receiver:
     def _receive(self, connection: ClientConnection) -> None:
         self._reader.connected()
         self._awaited = set(self._pairs.values())
-        self._out_of_order.clear()
+        self._missed.clear()
         requests = deque(self._exchange.requests(list(self._pairs)))
         last, asked = time.monotonic(), -math.inf
         while not self._stop.is_set():
@@ -189,8 +189,11 @@ class Receiver:
             elif isinstance(event, Gap):
                 self.counts.gaps += 1
                 self._tell(self.counts.gaps, "gaps", f"{event.symbol}: {event.missed}")
+                self._miss(event.symbol)
             elif isinstance(event, OutOfOrder):
-                self._leave_out(event.symbol)
+                self.counts.out_of_order += 1
+                self._tell(self.counts.out_of_order, "quotes out of order", event.symbol)
+                self._miss(event.symbol)
             elif isinstance(event, Refused):
                 self._refused(event)
             elif isinstance(event, Trouble):
@@ -202,17 +205,15 @@ class Receiver:
         for symbols in (self._awaited, self._told):
             symbols.discard(tick.symbol)
         self._heard.add(tick.symbol)
-        self._out_of_order.pop(tick.symbol, None)
+        self._missed.pop(tick.symbol, None)
         if self._failures:
             self._note_recovery()
 
-    def _leave_out(self, symbol: str) -> None:
-        """An exchange that counts anew within a connection would else be left out for ever."""
-        self.counts.out_of_order += 1
-        self._tell(self.counts.out_of_order, "quotes out of order", symbol)
-        self._out_of_order[symbol] += 1
-        if self._out_of_order[symbol] == _MOST_OUT_OF_ORDER:
-            raise _Dropped(f"{_MOST_OUT_OF_ORDER} quotes of {symbol} in a row are older than one before them")
+    def _miss(self, symbol: str) -> None:
+        """Numbers that begin anew, or a subscription that has died behind its heartbeats, heal by a reconnect only."""
+        self._missed[symbol] += 1
+        if self._missed[symbol] == _MOST_MISSED:
+            raise _Dropped(f"{_MOST_MISSED} quotes of {symbol} in a row were missing or out of order")
 
     def _refused(self, refused: Refused) -> None:
         """What never worked is the user's mistake; what worked before is the exchange's change of mind."""

@@ -151,6 +151,16 @@ def test_a_symbol_that_coinbase_no_longer_serves_leaves_the_others_alone(caplog:
     assert "no longer serves ETH-USD" in caplog.text
 
 
+def test_a_subscription_that_has_died_behind_its_heartbeats_is_made_anew() -> None:
+    plays = (
+        sends(say.coinbase_ticker(1), *(say.coinbase_heartbeat(trade) for trade in range(2, 40))),
+        sends(say.coinbase_ticker(40)),
+    )
+    with exchange(*plays) as server, receiving(server, "coinbase", "BTC-USD") as running:
+        wait_until(lambda: running.counts.quotes == 2, "a quote of the second connection")
+    assert (running.counts.gaps, running.counts.attempts) == (21, 2)
+
+
 @pytest.mark.parametrize("source", ["coinbase", "binance"])
 def test_an_exchange_that_counts_anew_within_a_connection_is_not_left_out_for_ever(source: str) -> None:
     def message(number: int) -> bytes:
