@@ -144,6 +144,15 @@ def test_a_ticker_that_comes_after_its_heartbeat_is_no_gap() -> None:
     assert reading.read(say.coinbase_heartbeat(9)) == ()
 
 
+def test_a_ticker_of_a_book_with_one_side_is_left_out_and_no_gap() -> None:
+    reading = reader("coinbase")
+    reading.read(say.coinbase_ticker(5))
+    with pytest.raises(Garbage, match="best_ask"):
+        reading.read(say.coinbase_ticker(6, best_ask="0", best_ask_size="0.00000000"))
+    assert [reading.read(say.coinbase_heartbeat(6)) for _ in range(2)] == [(), ()]
+    assert kinds(reading, say.coinbase_ticker(7)) == [Tick]
+
+
 def test_what_is_older_than_what_was_read_is_out_of_order() -> None:
     coinbase, binance = reader("coinbase"), reader("binance")
     coinbase.read(say.coinbase_ticker(5))

@@ -70,13 +70,14 @@ class CoinbaseReader:
     def _ticker(self, fields: Mapping[str, Any]) -> Iterable[Event]:
         symbol = symbol_of(fields, "product_id", self._symbols)
         sequence, trade = integer(fields, "sequence"), integer(fields, "trade_id")
-        quoted = sides(fields, "best_bid", "best_bid_size", "best_ask", "best_ask_size")
-        tick = Tick(symbol, *quoted, time_ns(fields, "time"))
         if sequence < self._sequence.get(symbol, sequence):
             return (OutOfOrder(symbol),)
+        # Noted whatever its prices are: a ticker of a book with one side has come, and is no gap.
         self._sequence[symbol] = sequence
         last = self._trade.get(symbol, trade)
         self._trade[symbol] = trade
+        quoted = sides(fields, "best_bid", "best_bid_size", "best_ask", "best_ask_size")
+        tick = Tick(symbol, *quoted, time_ns(fields, "time"))
         if symbol in self._resumed:
             self._resumed.discard(symbol)
             if trade != last:
