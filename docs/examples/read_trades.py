@@ -18,6 +18,7 @@ consumer = Consumer(
         "group.id": f"{prefix}my-trades",
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",  # uncommitted trades may never have happened
+        "enable.auto.offset.store": False,  # else a crash could lose the trade that is being printed
     }
 )
 consumer.subscribe([f"{prefix}trades"])
@@ -29,6 +30,7 @@ try:
         if message.error():
             raise KafkaException(message.error())
         print(message.value().decode(), flush=True)
+        consumer.store_offsets(message)
 except (KeyboardInterrupt, BrokenPipeError):
     pass
 finally:

@@ -107,17 +107,29 @@ def test_trades_are_read(traded: Pipeline, reader: Callable[..., tuple[list[str]
     assert by_id(first_lines(command, len(wanted), environment)) == by_id(wanted)
 
 
-@pytest.mark.parametrize("reader", ["python", "java"], indirect=True)
-def test_a_reader_ends_when_nobody_reads_what_it_prints(
-    traded: Pipeline, reader: Callable[..., tuple[list[str], dict[str, str]]]
-) -> None:
-    command, environment = reader(traded)
+def without_a_reader(command: list[str], environment: dict[str, str]) -> None:
+    """Run a program whose output nobody reads; it must end by itself and well."""
     ours, theirs = os.pipe()
     os.close(ours)
     try:
         subprocess.run(command, stdout=theirs, check=True, timeout=SECONDS, env={**os.environ, **environment})
     finally:
         os.close(theirs)
+
+
+@pytest.mark.parametrize("reader", ["python", "java"], indirect=True)
+def test_a_reader_ends_when_nobody_reads_what_it_prints(
+    traded: Pipeline, reader: Callable[..., tuple[list[str], dict[str, str]]]
+) -> None:
+    without_a_reader(*reader(traded))
+
+
+@pytest.mark.parametrize("reader", ["python"], indirect=True)
+def test_a_trade_that_python_could_not_print_comes_again(
+    traded: Pipeline, reader: Callable[..., tuple[list[str], dict[str, str]]]
+) -> None:
+    without_a_reader(*reader(traded))
+    assert all(offset < 0 for offset in committed_offsets(traded, "my-trades").values())
 
 
 @pytest.mark.parametrize(
