@@ -152,7 +152,8 @@ def test_a_reader_that_is_interrupted_keeps_what_it_has_printed(
         program.wait()
     assert rest == ""
     committed = committed_offsets(traded, group)
-    assert all(message.offset() < committed[message.partition()] for message in trades)
+    again = [message for message in trades if message.offset() >= committed[message.partition()]]
+    assert len(again) <= 1  # the one that was being printed
 
 
 def committed_offsets(desk: Pipeline, group: str) -> dict[int, int]:
