@@ -246,13 +246,13 @@ class _Feed:
 def _folder(keep: bool) -> Iterator[Path]:
     _remove_abandoned_folders()
     folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
-    lock = FileLock(folder / _LOCK_NAME)
+    # Without the file nobody takes the folder for an abandoned one.
+    lock = contextlib.nullcontext() if keep else FileLock(folder / _LOCK_NAME)
     try:
         with lock:
             yield folder
     finally:
         if keep:
-            (folder / _LOCK_NAME).unlink(missing_ok=True)
             _say(f"data and logs are kept in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -158,15 +158,16 @@ class Runner:
             self._admin,
             self.beat,
         )
-        self._consumer.subscribe(
-            [self._source_topic],
-            on_assign=self._kept(self._on_assign),
-            on_revoke=self._kept(self._on_revoke),
-            on_lost=self._kept(self._on_lost),
-        )
         try:
-            # Before a table is read: this aborts what a predecessor of the same name left open.
+            # Before a table is read: this aborts what a predecessor of the same name left open. And before the group
+            # gives us partitions that others work on: they would lie idle as long as this takes.
             opening.result()
+            self._consumer.subscribe(
+                [self._source_topic],
+                on_assign=self._kept(self._on_assign),
+                on_revoke=self._kept(self._on_revoke),
+                on_lost=self._kept(self._on_lost),
+            )
             while not self._stop.is_set():
                 self._turn()
             self._finish()

@@ -37,9 +37,15 @@ _STEP_SECONDS = 0.1
 _AGAIN_SECONDS = 0.02
 _CLOSE_SECONDS = 1.0
 _CONNECT_SECONDS = 2.0
-_OPEN_SECONDS = 0.1  # well below the client's half second: no question is under way when it is given up
+_OPEN_SECONDS = 0.1  # each call asks at once, unless a question is under way; within one the client asks twice a second
+_LONGEST_OPEN_SECONDS = 1.0
 _HANDED_OVER = 1_000
-_COORDINATOR_MOVES = (*COORDINATOR_MOVES, KafkaError.CONCURRENT_TRANSACTIONS)
+_NOT_OPEN_YET = (
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError.CONCURRENT_TRANSACTIONS,  # what the predecessor left is being aborted
+    *COORDINATOR_MOVES,
+)
 
 
 class Transactions:
@@ -73,26 +79,20 @@ class Transactions:
         self._empty()
         self._committing, self._oldest, self._begun = None, None, False
         deadline = self._now() + _INIT_SECONDS
-        self._connect()
-        while True:
-            try:
-                self._producer.init_transactions(_OPEN_SECONDS)
-                return
-            except KafkaException as error:
-                code = error.args[0].code()
-                if self._now() > deadline or code not in (KafkaError._TIMED_OUT, *_COORDINATOR_MOVES):
-                    self._refuse(error)
-                if code != KafkaError._TIMED_OUT:
-                    # A coordinator that moves or still loads, or aborts what the predecessor left, is ready a moment
-                    # later; the same client would wait half a second before it asked again.
-                    self._connect()
-            self._beat()
-
-    def _connect(self) -> None:
+        seconds = _OPEN_SECONDS
         self._producer: Producer = clients.transactional_producer(self._config, self._id)
         # Asked before there is a connection, it would look for its coordinator again half a second later.
         with contextlib.suppress(KafkaException):
             self._producer.list_topics(self._config.name(CHECKPOINTS.name), _CONNECT_SECONDS)
+        while True:
+            try:
+                self._producer.init_transactions(seconds)
+                return
+            except KafkaException as error:
+                if self._now() > deadline or error.args[0].code() not in _NOT_OPEN_YET:
+                    self._refuse(error)
+            seconds = min(1.5 * seconds, _LONGEST_OPEN_SECONDS)
+            self._beat()
 
     def _refuse(self, error: KafkaException) -> NoReturn:
         reason = error.args[0]
