@@ -7,12 +7,13 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import psutil
 import pytest
 
 from agents.processes import fleet
+from deploy.broker import free_port
 from tests.cli.conftest import Mm
 from tests.cli.waiting import until
 
@@ -35,10 +36,13 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def free_ports(count: int) -> int:
-    """The first of some free ports in a row, most likely."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return min(probe.getsockname()[1], 65_535 - count)
+    """The first of some ports in a row that are free and that the system gives nobody who just wants one."""
+    while True:
+        first = free_port()
+        with ExitStack() as probes, suppress(OSError):
+            for port in range(first, first + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 def is_ready(port: int) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from agents.stream import clients, recent, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import MissingTopics, NoBroker
+from agents.stream.groups import ASK_SECONDS, answer_of
 from deploy.broker import free_port
 from schemas.topics import CONTROLS, PNL, PREDS, QUOTES, TRADES
 from tests.integration.pipeline import wait_until
@@ -111,6 +112,7 @@ def test_reader_has_no_group_on_the_broker(config: KafkaConfig) -> None:
     write(config, "preds", 0, "one")
     reader = recent.RecentReader(config, [PREDS], 900)
     read(reader, lambda got: len(got) >= 1)
-    groups = clients.admin(config).list_consumer_groups(request_timeout=10).result().valid
-    assert [group.group_id for group in groups if group.group_id.startswith(config.prefix)] == []
+    admin = clients.admin(config)
+    listed = answer_of(lambda: admin.list_consumer_groups(request_timeout=ASK_SECONDS).result())
+    assert [group.group_id for group in listed.valid if group.group_id.startswith(config.prefix)] == []
     reader.close()

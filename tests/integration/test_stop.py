@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from agents.stream import clients
+from agents.stream.groups import ASK_SECONDS, answer_of
 from tests.integration.pipeline import Pipeline, wait_until
 
 
@@ -38,7 +39,7 @@ def test_waiting_revocation_is_served_before_the_group_is_left(
 def assigned_by_group(desk: Pipeline, instance: str) -> int:
     """How many partitions of signals the group gives to an instance, whether that knows of it or not."""
     name = desk.config.name("signals")
-    group = desk.admin.describe_consumer_groups([name])[name].result()
+    group = answer_of(lambda: desk.admin.describe_consumer_groups([name], request_timeout=ASK_SECONDS)[name].result())
     given = [
         each.assignment.topic_partitions for each in group.members if each.group_instance_id == f"{name}-{instance}"
     ]
