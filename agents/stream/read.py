@@ -74,7 +74,6 @@ class Follower:
 
     def __init__(self, config: KafkaConfig, topic: str, admin: AdminClient) -> None:
         self._topic = config.name(topic)
-        self._config = config
         # On a connection of its own: behind a fetch that waits for news, each question would wait half a second.
         self._asker = clients.reader(config)
         self._position = topics.starts(admin, self._topic, [0])[0]

@@ -49,15 +49,8 @@ class Demo:
     def said(self) -> str:
         return self.output.read_text()
 
-    @property
-    def page(self) -> str:
-        found = re.search(r"the page is at (\S+)", self.said)
-        assert found, self.said
-        return found[1]
-
-    @property
-    def bootstrap(self) -> str:
-        found = re.search(r"Kafka runs at (\S+)", self.said)
+    def address(self, introduction: str) -> str:
+        found = re.search(rf"{introduction} (\S+)", self.said)
         assert found, self.said
         return found[1]
 
@@ -92,11 +85,11 @@ def test_it_trades_heals_and_leaves_nothing(tmp_path: Path, temporary_folder: Pa
     try:
         demo.wait_until_said("first trade after")
         demo.wait_until_said("the page is at")
-        with urllib.request.urlopen(demo.page, timeout=60) as answer:
+        with urllib.request.urlopen(demo.address("the page is at"), timeout=60) as answer:
             assert "<title>Market maker</title>" in answer.read().decode()
         assert demo.agent("surveillance").is_running()
         demo.agent("execution").kill()
-        executions = Watcher(KafkaConfig(demo.bootstrap), ["executions"], from_beginning=False)
+        executions = Watcher(KafkaConfig(demo.address("Kafka runs at")), ["executions"], from_beginning=False)
         until(lambda: bool(executions.poll(0.2)), 60, "an execution after the kill")
         executions.close()
         quotes, decisions, trades, _ = demo.summary(120)

@@ -15,9 +15,10 @@ from agents.execution import ExecutionAgent
 from agents.portfolio import PortfolioAgent
 from agents.signals import SignalsAgent
 from agents.strategy.settings import Settings
-from agents.stream import clients, read, topics
+from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.runner import Runner, RunnerSettings
+from agents.stream.watch import read_whole
 from schemas.controls import encode_control
 from schemas.partitioning import partition_of
 from schemas.records import Control, StarControl
@@ -177,11 +178,8 @@ class Pipeline:
     # -- out -----------------------------------------------------------------------------------------------------
 
     def messages(self, topic: str) -> list[Any]:
-        """Every committed message of a topic, partition by partition."""
-        name = self.config.name(topic)
-        partitions = range(TOPICS[topic].partitions or self.partitions)
-        starts, ends = topics.starts(self.admin, name, partitions), topics.ends(self.admin, name, partitions)
-        return list(read.read_until(self.config, {(name, p): (starts[p], ends[p]) for p in partitions}))
+        """Every committed message of a topic, in order within a partition."""
+        return list(read_whole(self.config, topic))
 
     def records(self, topic: str) -> list[dict[str, Any]]:
         """Every committed record of a topic with JSON values."""

@@ -17,8 +17,9 @@ from typing import Any
 import confluent_kafka
 import msgspec
 
-from agents.stream import clients, groups, read, topics
+from agents.stream import clients, groups, topics
 from agents.stream.config import KafkaConfig
+from agents.stream.watch import read_whole
 from schemas.partitioning import partition_of
 from schemas.records import Execution, Order, Outcome, OutcomeReason, Pnl, Side, Signal, Trade, TradeReason, Verdict
 from schemas.times import rfc3339
@@ -85,9 +86,7 @@ class Desk:
 
     def messages(self, topic: str) -> list[Any]:
         """Every committed message of a topic."""
-        name, partitions = self.config.name(topic), range(self.partitions)
-        starts, ends = topics.starts(self.admin, name, partitions), topics.ends(self.admin, name, partitions)
-        return list(read.read_until(self.config, {(name, p): (starts[p], ends[p]) for p in partitions}))
+        return list(read_whole(self.config, topic))
 
     def records(self, topic: str) -> list[dict[str, Any]]:
         return [json.loads(message.value()) for message in self.messages(topic)]
