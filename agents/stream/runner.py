@@ -35,6 +35,8 @@ _MAX_TRANSACTION_BYTES = 32 << 20
 _IDLE_POLL_SECONDS = 0.1
 _LAG_SECONDS = 2.0
 _WITHOUT_OUTPUT_SECONDS = 0.7  # no divisor of a second: decisions, and with them output, come at whole ones
+"""A partition's state without output waits so long: storing it only spares the next process some reading, and costs
+two of the requests that a broker takes one after the other, which delays the output of other partitions."""
 _GRACE_SECONDS = 2.0
 LIVE_SECONDS = 10.0
 """A loop that has not turned for so long, or whose transaction takes longer, is not alive."""
@@ -59,13 +61,22 @@ class RunnerSettings:
 
 @dataclass
 class _Held:
-    """One assigned partition."""
+    """One assigned partition. stored: the position of its newest checkpoint, None when there is none."""
 
     task: Task
     out: PartitionOutputs
     position: int
-    stored: bool  # whether a checkpoint at or before the position exists
-    changed: bool = False
+    stored: int | None
+    changed_at: float | None = None  # since when the position has been ahead of what is stored
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to store."""
+        return self.changed_at is not None
+
+    def waits(self, now: float) -> bool:
+        """Whether to store it has time: nothing was published, and little of its input would be read again."""
+        return not self.out.published and (self.changed_at is None or now - self.changed_at < _WITHOUT_OUTPUT_SECONDS)
 
 
 class Runner:
@@ -192,7 +203,7 @@ class Runner:
             for batch in batches:
                 self._process(batch)
             self._transactions.settle(wait_for_it=False)
-            if self._transactions.started is not None and self._due(drained=not batches):
+            if self._due(drained=not batches):
                 self._commit()
         except TransactionFailed as error:
             self._abort(error)
@@ -208,24 +219,17 @@ class Runner:
                 raise self._failure
 
     def _poll_seconds(self) -> float:
-        started = self._transactions.started
-        if started is None:
-            return _IDLE_POLL_SECONDS
-        if self._transactions.records:
-            return 0.0
-        return max(0.0, started + self._most_seconds() - time.monotonic())
+        return 0.0 if self._transactions.records else _IDLE_POLL_SECONDS
 
     def _due(self, drained: bool) -> bool:
-        if drained and self._transactions.records:
-            return True
-        if self._transactions.bytes > _MAX_TRANSACTION_BYTES:
-            return True
+        if self._stale:
+            return False
+        now = time.monotonic()
         started = self._transactions.started
-        return started is not None and time.monotonic() - started >= self._most_seconds()
-
-    def _most_seconds(self) -> float:
-        # Without output a commit only spares the next process some reading, and delays output that comes meanwhile.
-        return self._settings.commit_seconds if self._transactions.records else _WITHOUT_OUTPUT_SECONDS
+        if started is None:
+            return any(not held.waits(now) for held in self._held.values())
+        late = now - started >= self._settings.commit_seconds
+        return drained or late or self._transactions.bytes > _MAX_TRANSACTION_BYTES
 
     def _process(self, batch: Batch) -> None:
         held = self._held.get(batch.partition)
@@ -233,22 +237,24 @@ class Runner:
         if held is None or self._stale or batch.next_offset <= held.position:
             return
         batch = batch.since(held.position)
-        self._transactions.begin()
         held.position = batch.next_offset  # first: what fails in the middle of the batch has failed up to its end
-        held.changed = True
+        if held.changed_at is None:
+            held.changed_at = time.monotonic()
         held.task.process(batch, held.out)
         self.metrics.records.inc(len(batch))
         self._newest_ms = max(self._newest_ms, int(batch.timestamps[-1]))
 
-    def _commit(self) -> None:
-        """Begin to commit table rows, checkpoints and offsets of everything that was processed."""
+    def _commit(self, everything: bool = False) -> None:
+        """Begin to commit what was published, with table rows, checkpoints and offsets of the partitions it came from.
+
+        Others may wait for a later transaction; not with everything.
+        """
         self._transactions.settle()
         began, newest_ms = time.monotonic(), self._newest_ms
         for partition, held in self._held.items():
-            if held.changed:
+            if held.changed and (everything or not held.waits(began)):
                 self._store(partition, held)
-                held.changed, held.stored = False, True
-        offsets = {partition: held.position for partition, held in self._held.items() if held.stored}
+        offsets = {partition: held.stored for partition, held in self._held.items() if held.stored is not None}
         sent = self._transactions.records
 
         def done(ended: float) -> None:
@@ -266,8 +272,8 @@ class Runner:
         """Leave nothing uncommitted, but for what is stale."""
         if self._stale:
             return
-        if self._transactions.started is not None:
-            self._commit()
+        if any(held.changed for held in self._held.values()):
+            self._commit(everything=True)
         self._transactions.settle()
 
     def _store(self, partition: int, held: _Held) -> None:
@@ -291,6 +297,7 @@ class Runner:
             checkpoint_key(self._agent.role, partition),
             msgspec.json.encode(checkpoint),
         )
+        held.stored, held.changed_at, held.out.published = held.position, None, False
 
     # -- when things go wrong ------------------------------------------------------------------------------------
 
@@ -311,7 +318,7 @@ class Runner:
         self.metrics.aborts.inc()
         if not self._stale:
             self._stale = True
-            reached = {p: held.position for p, held in self._held.items() if held.stored or held.changed}
+            reached = {p: held.position for p, held in self._held.items() if held.stored is not None or held.changed}
             self._setbacks.add(reached, error)
 
     def _wait_after_setback(self) -> None:
@@ -349,7 +356,7 @@ class Runner:
             except (msgspec.DecodeError, ValueError) as error:
                 raise unreadable(state_of(self._agent.role, self._source_topic, partition), error) from error
             out = PartitionOutputs(self._transactions, self._config, self._agent, self._instance, partition, lost)
-            self._held[partition] = _Held(task, out, state.offset, stored=checkpoint is not None)
+            self._held[partition] = _Held(task, out, state.offset, stored=state.offset if checkpoint else None)
         self._source.assign([TopicPartition(self._source_topic, p, self._held[p].position) for p in stored])
         self._note_partitions()
         self.metrics.restore_seconds.set(time.monotonic() - began)

@@ -52,7 +52,7 @@ class Transactions:
     """Begins, fills and ends transactions; raises `TransactionFailed` or `ProducerLost`, never a bare Kafka error.
 
     beat: called now and then by whatever waits; what it raises is passed on. now: a monotonic clock in seconds.
-    `started` is the time at which the transaction that is being filled began, else None.
+    `started` is the time at which the transaction that is being filled got its first record, None while it has none.
     """
 
     def __init__(
@@ -115,32 +115,28 @@ class Transactions:
         oldest = self._oldest
         return 0.0 if oldest is None else self._now() - oldest
 
-    def begin(self) -> None:
-        """Begin a transaction unless one is being filled."""
-        if self.started is None:
-            self.started = self._now()
-            if self._oldest is None:
-                self._oldest = self.started
-
     def send(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
         """Add one record to the transaction that is being filled."""
         self._waiting.append((topic, value, key, partition, headers))
-        self.records += 1
-        self.bytes += len(value) if value else 0
-        self._hand_over_some()
+        self._note(1, len(value) if value else 0)
 
     def send_many(
         self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]], headers: Headers | None = None
     ) -> None:
         """Add records (key, value) that share their headers."""
         self._waiting += [(topic, value, key, partition, headers) for key, value in records]
-        self.records += len(records)
-        self.bytes += sum(len(value) for _, value in records)
-        self._hand_over_some()
+        self._note(len(records), sum(len(value) for _, value in records))
 
-    def _hand_over_some(self) -> None:
+    def _note(self, records: int, value_bytes: int) -> None:
+        """Records have been added; some may go to the producer already."""
+        if self.started is None:
+            self.started = self._now()
+            if self._oldest is None:
+                self._oldest = self.started
+        self.records += records
+        self.bytes += value_bytes
         if len(self._waiting) >= _HANDED_OVER and (self._committing is None or self._committing.done()):
             self._hand_over()
 
