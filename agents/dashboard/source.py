@@ -96,16 +96,16 @@ class Source:
                 reader.close()
 
     def _follow(self, reader: recent.RecentReader) -> None:
-        """Take up what comes as it comes; send a frame a quarter of a second after the last, if it can be whole."""
+        """Send a frame a quarter of a second after the last, with everything that has come since."""
         due = 0.0
-        news = False
         anew = True
         while not self._stopping.is_set():
             messages = reader.poll(max(0.0, due - time.monotonic()))
-            if messages and not news and reader.caught_up:
-                # A commit's records come within milliseconds of each other: one frame for all of them.
-                due = max(due, time.monotonic() + _GATHER_SECONDS)
-            news = news or bool(messages)
+            if messages and reader.caught_up:
+                # Many at once cost less than a few at a time. And a commit's records come within milliseconds of each
+                # other: one frame for all of them.
+                self._stopping.wait(max(due - time.monotonic(), _GATHER_SECONDS))
+                messages += reader.poll(0)
             with self._board.lock:
                 self._board.apply(messages)
             if time.monotonic() >= due:
@@ -113,7 +113,7 @@ class Source:
                 with self._board.lock:
                     self._board.machine.note_caught_up(reader.caught_up)
                 self._send_frame(anew)
-                news = anew = False
+                anew = False
 
     def _send_frame(self, anew: bool = False) -> None:
         with self._board.lock:

@@ -79,6 +79,8 @@ def test_refused_edit_is_rolled_back_with_the_reason(page: Page, desk: Desk, das
         expect(page.locator(".q-notification", has_text="Refused: BAC").last).to_contain_text("max_position_dollars")
         expect(cell(page, "controls", "BAC", "max_position_dollars")).to_have_text("20,000.00")
     assert control(desk, "BAC") == before
+    close = page.locator(".q-notification", has_text="Refused: BAC").last.get_by_role("button")
+    expect(close).to_have_css("color", "rgb(255, 255, 255)")  # as the text beside it, on red
 
 
 def test_lot_that_is_too_small_to_open_anything_is_pointed_out(page: Page, desk: Desk, dashboard: Served) -> None:
