@@ -9,34 +9,28 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from agents.stream import clients, refusals, topics
-from agents.stream.agent import Agent, Task
+from agents.stream.agent import Agent
 from agents.stream.background import in_background
 from agents.stream.batch import Batch, ConsumeSource, Source
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import OutputRefused, ProducerLost, StreamError, TransactionFailed
 from agents.stream.librdkafka import Unavailable
 from agents.stream.metrics import Metrics
-from agents.stream.outputs import PartitionOutputs
+from agents.stream.partition import HeldPartition
 from agents.stream.queue_source import QueueSource
 from agents.stream.read import Follower
-from agents.stream.restore import Restorer, checkpoint_key, state_of, unreadable
+from agents.stream.restore import Restorer
 from agents.stream.setbacks import Setbacks
 from agents.stream.transaction import Transactions
-from schemas.records import Checkpoint
-from schemas.times import rfc3339
 from schemas.topics import CHECKPOINTS, DEAD_LETTERS, Topic
 
 log = logging.getLogger(__name__)
 _MAX_TRANSACTION_BYTES = 32 << 20
 _IDLE_POLL_SECONDS = 0.1
 _LAG_SECONDS = 2.0
-_WITHOUT_OUTPUT_SECONDS = 0.7  # no divisor of a second: decisions, and with them output, come at whole ones
-"""A partition's state without output waits so long: storing it only spares the next process some reading, and costs
-two of the requests that a broker takes one after the other, which delays the output of other partitions."""
 _GRACE_SECONDS = 2.0
 LIVE_SECONDS = 10.0
 """A loop that has not turned for so long, or whose transaction takes longer, is not alive."""
@@ -59,26 +53,6 @@ class RunnerSettings:
     direct: bool = True
 
 
-@dataclass
-class _Held:
-    """One assigned partition. stored: the position of its newest checkpoint, None when there is none."""
-
-    task: Task
-    out: PartitionOutputs
-    position: int
-    stored: int | None
-    changed_at: float | None = None  # since when the position has been ahead of what is stored
-
-    @property
-    def changed(self) -> bool:
-        """Whether there is anything to store."""
-        return self.changed_at is not None
-
-    def waits(self, now: float) -> bool:
-        """Whether to store it has time: nothing was published, and little of its input would be read again."""
-        return not self.out.published and (self.changed_at is None or now - self.changed_at < _WITHOUT_OUTPUT_SECONDS)
-
-
 class Runner:
     """Runs one agent instance until `stop` is called. Raises StreamError when it cannot go on."""
 
@@ -88,7 +62,7 @@ class Runner:
         self._instance = instance
         self._settings = settings
         self._source_topic = config.name(agent.source.name)
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, HeldPartition] = {}
         self._stop = threading.Event()
         self._stop_asked = math.inf
         self._turned = time.monotonic()
@@ -227,7 +201,7 @@ class Runner:
         now = time.monotonic()
         started = self._transactions.started
         if started is None:
-            return any(not held.waits(now) for held in self._held.values())
+            return any(held.must_be_stored(now) for held in self._held.values())
         late = now - started >= self._settings.commit_seconds
         return drained or late or self._transactions.bytes > _MAX_TRANSACTION_BYTES
 
@@ -237,10 +211,7 @@ class Runner:
         if held is None or self._stale or batch.next_offset <= held.position:
             return
         batch = batch.since(held.position)
-        held.position = batch.next_offset  # first: what fails in the middle of the batch has failed up to its end
-        if held.changed_at is None:
-            held.changed_at = time.monotonic()
-        held.task.process(batch, held.out)
+        held.process(batch)
         self.metrics.records.inc(len(batch))
         self._newest_ms = max(self._newest_ms, int(batch.timestamps[-1]))
 
@@ -251,10 +222,10 @@ class Runner:
         """
         self._transactions.settle()
         began, newest_ms = time.monotonic(), self._newest_ms
-        for partition, held in self._held.items():
-            if held.changed and (everything or not held.waits(began)):
-                self._store(partition, held)
-        offsets = {partition: held.stored for partition, held in self._held.items() if held.stored is not None}
+        for held in self._held.values():
+            if held.changed and (everything or held.must_be_stored(began)):
+                held.store()
+        offsets = {p: held.stored_position for p, held in self._held.items() if held.stored_position is not None}
         sent = self._transactions.records
 
         def done(ended: float) -> None:
@@ -276,29 +247,6 @@ class Runner:
             self._commit(everything=True)
         self._transactions.settle()
 
-    def _store(self, partition: int, held: _Held) -> None:
-        if self._agent.table is not None:
-            table = self._config.name(self._agent.table.name)
-            for key, row, headers in held.task.changed_rows():
-                self._transactions.send(table, partition, key, row, headers)
-        checkpoint = Checkpoint(
-            role=self._agent.role,
-            partition=partition,
-            offset=held.position,
-            time=rfc3339(time.time_ns()),
-            counters=_counters(held),
-            instance=self._instance,
-            progress=held.task.progress(),
-            state_version=self._agent.state_version,
-        )
-        self._transactions.send(
-            self._config.name(CHECKPOINTS.name),
-            partition,
-            checkpoint_key(self._agent.role, partition),
-            msgspec.json.encode(checkpoint),
-        )
-        held.stored, held.changed_at, held.out.published = held.position, None, False
-
     # -- when things go wrong ------------------------------------------------------------------------------------
 
     def _abort(self, error: StreamError) -> None:
@@ -318,8 +266,8 @@ class Runner:
         self.metrics.aborts.inc()
         if not self._stale:
             self._stale = True
-            reached = {p: held.position for p, held in self._held.items() if held.stored is not None or held.changed}
-            self._setbacks.add(reached, error)
+            held_and_used = ((p, h) for p, h in self._held.items() if h.changed or h.stored_position is not None)
+            self._setbacks.add({partition: held.position for partition, held in held_and_used}, error)
 
     def _wait_after_setback(self) -> None:
         """Leave what made transactions fail the time to pass. Raises OutputRefused for what does not."""
@@ -347,16 +295,9 @@ class Runner:
         began = time.monotonic()
         stored = self._restorer.take(self._consumer, partitions)
         for partition, state in stored.items():
-            task = self._agent.task(partition, self._partitions)
-            checkpoint = state.checkpoint
-            counters = dict(checkpoint.counters) if checkpoint else {}
-            lost = counters.pop(_DEAD_LETTERED, 0)
-            try:
-                task.load(state.table, checkpoint.progress if checkpoint else None, counters)
-            except (msgspec.DecodeError, ValueError) as error:
-                raise unreadable(state_of(self._agent.role, self._source_topic, partition), error) from error
-            out = PartitionOutputs(self._transactions, self._config, self._agent, self._instance, partition, lost)
-            self._held[partition] = _Held(task, out, state.offset, stored=state.offset if checkpoint else None)
+            self._held[partition] = HeldPartition(
+                self._agent, self._config, self._instance, self._transactions, partition, self._partitions, state
+            )
         self._source.assign([TopicPartition(self._source_topic, p, self._held[p].position) for p in stored])
         self._note_partitions()
         self.metrics.restore_seconds.set(time.monotonic() - began)
@@ -456,11 +397,4 @@ class Runner:
         self.metrics.lag.set(lag)
 
     def _row_counters(self) -> Iterable[tuple[int, Mapping[str, int]]]:
-        return [(partition, _counters(held)) for partition, held in list(self._held.items())]
-
-
-_DEAD_LETTERED = "dead_lettered"
-
-
-def _counters(held: _Held) -> dict[str, int]:
-    return {**held.task.counters(), _DEAD_LETTERED: held.out.dead_lettered}
+        return [(partition, held.counters()) for partition, held in list(self._held.items())]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from agents.stream import runner
+from agents.stream import partition
 from schemas.partitioning import partition_of
 from schemas.topics import DEAD_LETTERS, QUOTES
 from tests.integration.market import START
@@ -26,7 +26,7 @@ def desk(pipeline: Callable[..., Pipeline]) -> Pipeline:
 def test_output_of_a_partition_does_not_wait_for_the_state_of_others(
     desk: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_WITHOUT_OUTPUT_SECONDS", math.inf)
+    monkeypatch.setattr(partition, "WITHOUT_OUTPUT_SECONDS", math.inf)
     agent = signals_agent(desk)
     publish_quiet(desk)
     wait_until(lambda: agent.runner._held[QUIET].position == 1, "the quote to be taken")
