@@ -1,5 +1,6 @@
 """The page on the real pipeline: what it shows is what the topics hold."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -140,6 +141,9 @@ def test_hover_names_the_values_under_the_pointer(page: Page, dashboard: Served)
     bid = plot_data(page)["drawn"][1][index]
     shown = page.locator(".mm-panel .u-legend").first.locator(".u-series").nth(1).locator(".u-value")
     expect(shown).to_have_text(f"{bid:,.4f}".rstrip("0").ljust(len(f"{bid:,.2f}"), "0"))
+    page.mouse.move(0, 0)
+    for legend in page.locator(".mm-panel .u-legend").all():
+        expect(legend.locator(".u-value").first).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
 
 
 def test_page_says_its_language_and_zone_and_uses_a_24_hour_clock(page: Page, dashboard: Served) -> None:

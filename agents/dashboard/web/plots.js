@@ -211,7 +211,7 @@ export class Plots {
       cursor: { sync: { key: 'mm', setSeries: false }, drag: { x: false, y: false, setScale: false }, points: { size: 6 } },
       legend: { live: true },
       padding: [10, 8, hideTimes ? 6 : 0, 0],
-      hooks: { ...hooks, ready: [chart => { new Hands(chart, this); chart.over.addEventListener('mouseleave', () => setTimeout(() => legend(chart))); legend(chart); }] },
+      hooks: { ...hooks, ready: [chart => { new Hands(chart, this); chart.over.addEventListener('mouseleave', () => setTimeout(() => this.charts.forEach(legend))); legend(chart); }] },
     };
     return new uPlot(options, data, place);
   }
