@@ -101,7 +101,7 @@ class Source:
         anew = True
         while not self._stopping.is_set():
             messages = reader.poll(max(0.0, due - time.monotonic()))
-            if messages and reader.caught_up:
+            if messages and reader.caught_up and len(messages) < recent.MOST_AT_ONCE:
                 # Many at once cost less than a few at a time. And a commit's records come within milliseconds of each
                 # other: one frame for all of them.
                 self._stopping.wait(max(due - time.monotonic(), _GATHER_SECONDS))

@@ -27,8 +27,8 @@ class HeldPartition:
     """A partition from its taking to its loss. The task's outputs (`agents.stream.agent.Outputs`) come here.
 
     instance: the agent's, for checkpoints and dead letters; partitions: how many the input has; stored: what the topics
-    hold of it. `position` is the next offset to process, `stored_position` that of the newest checkpoint, None when
-    there is none. Raises UnreadableState.
+    hold of it. `position` is the next offset to process, `stored_position` that of the newest checkpoint, which may
+    be on its way still; None when there is none. Raises UnreadableState.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class HeldPartition:
         self._published = False
         self._changed_at: float | None = None
         checkpoint = stored.checkpoint
+        self.newest_ms = 0  # Kafka's time of the newest record that was taken
         self.position = stored.offset
         self.stored_position = stored.offset if checkpoint else None
         counters = dict(checkpoint.counters) if checkpoint else {}
@@ -63,6 +64,7 @@ class HeldPartition:
     def process(self, batch: Batch) -> None:
         """Take the records of one batch, from `position` on."""
         self.position = batch.next_offset  # first: what fails in the middle of the batch has failed up to its end
+        self.newest_ms = max(self.newest_ms, int(batch.timestamps[-1]))
         if self._changed_at is None:
             self._changed_at = time.monotonic()
         self._task.process(batch, self)
@@ -75,7 +77,9 @@ class HeldPartition:
         self._transactions.send(self._names[topic.name], self._partition, key.encode(), value, headers)
 
     def send_many(self, topic: Topic, records: Sequence[tuple[bytes, bytes]], headers: Headers | None = None) -> None:
-        """Publish records (key, value) of one topic that share their headers."""
+        """Publish records (key, value) of one topic that share their headers; none is nothing published."""
+        if not records:
+            return
         self._published = True
         self._transactions.send_many(self._names[topic.name], self._partition, records, headers)
 

@@ -15,7 +15,7 @@ from agents.stream.errors import NoBroker
 from agents.stream.read import read_until
 from schemas.topics import Topic
 
-_MOST_AT_ONCE = 10_000
+MOST_AT_ONCE = 10_000
 _REQUEST_SECONDS = 10.0
 _PULSE_SECONDS = 4.0
 _NONE = -1
@@ -48,7 +48,7 @@ class RecentReader:
         first = self._consumer.poll(timeout)
         if first is None:
             return []
-        return self._sifted([first, *self._consumer.consume(_MOST_AT_ONCE, 0)])
+        return self._sifted([first, *self._consumer.consume(MOST_AT_ONCE, 0)])
 
     def close(self) -> None:
         """Leave the topics."""

@@ -70,7 +70,6 @@ class Runner:
         self._setbacks = Setbacks()
         self._failure: BaseException | None = None
         self._followers: list[Follower] = []
-        self._newest_ms = 0
         self._next_lag = 0.0
         self._transactions = Transactions(config, f"{agent.role}-{instance}", self.beat)
         self.metrics = Metrics(agent.role, instance, self._row_counters)
@@ -196,7 +195,7 @@ class Runner:
         return 0.0 if self._transactions.records else _IDLE_POLL_SECONDS
 
     def _due(self, drained: bool) -> bool:
-        if self._stale:
+        if self._stale:  # a callback has aborted while we polled: what has changed since is to be read again
             return False
         now = time.monotonic()
         started = self._transactions.started
@@ -213,18 +212,20 @@ class Runner:
         batch = batch.since(held.position)
         held.process(batch)
         self.metrics.records.inc(len(batch))
-        self._newest_ms = max(self._newest_ms, int(batch.timestamps[-1]))
 
     def _commit(self, everything: bool = False) -> None:
-        """Begin to commit what was published, with table rows, checkpoints and offsets of the partitions it came from.
+        """Begin to commit what was published, and the state of the partitions that must be stored; or everything.
 
-        Others may wait for a later transaction; not with everything.
+        The offsets of all that have a checkpoint go with it, changed or not: they fence a process that the group has
+        thrown out.
         """
         self._transactions.settle()
-        began, newest_ms = time.monotonic(), self._newest_ms
-        for held in self._held.values():
-            if held.changed and (everything or held.must_be_stored(began)):
-                held.store()
+        everything = everything or self._transactions.started is None  # no output waits: one transaction, not many
+        began = time.monotonic()
+        stored = [h for h in self._held.values() if h.changed and (everything or h.must_be_stored(began))]
+        for held in stored:
+            held.store()
+        newest_ms = max(held.newest_ms for held in stored)
         offsets = {p: held.stored_position for p, held in self._held.items() if held.stored_position is not None}
         sent = self._transactions.records
 

@@ -24,7 +24,7 @@ class Setbacks:
         self._refusal: Refused | None = None
 
     def add(self, positions: Mapping[int, int], error: StreamError) -> None:
-        """A transaction has failed. positions: next offset of each partition of which it may have held something."""
+        """A transaction has failed. positions: next offset of each partition that is taken back with it."""
         for partition, position in positions.items():
             self._failed[partition] = max(position, self._failed.get(partition, 0))
         self._count += 1

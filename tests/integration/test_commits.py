@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from agents.stream import partition
+from agents.stream.groups import group_offsets
 from schemas.partitioning import partition_of
 from schemas.topics import DEAD_LETTERS, QUOTES
 from tests.integration.market import START
@@ -26,21 +27,23 @@ def desk(pipeline: Callable[..., Pipeline]) -> Pipeline:
 def test_output_of_a_partition_does_not_wait_for_the_state_of_others(
     desk: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partition, "WITHOUT_OUTPUT_SECONDS", math.inf)
     agent = signals_agent(desk)
     publish_quiet(desk)
-    wait_until(lambda: agent.runner._held[QUIET].position == 1, "the quote to be taken")
+    wait_until(lambda: stored(desk) == {QUIET: 1}, "the first state")
+    monkeypatch.setattr(partition, "WITHOUT_OUTPUT_SECONDS", math.inf)
+    publish_quiet(desk)
+    wait_until(lambda: agent.runner._held[QUIET].position == 2, "the quote to be taken")
     publish_loud(desk)
     wait_until(lambda: bool(desk.messages(DEAD_LETTERS.name)), "output")
-    assert stored(desk) == {LOUD}
+    assert stored(desk) == group_offsets(desk.config, "signals", QUOTES.name) == {LOUD: 1, QUIET: 1}
     agent.stop()
-    assert stored(desk) == {LOUD, QUIET}
+    assert stored(desk) == group_offsets(desk.config, "signals", QUOTES.name) == {LOUD: 1, QUIET: 2}
 
 
 def test_state_without_output_is_stored_soon(desk: Pipeline) -> None:
     signals_agent(desk)
     publish_quiet(desk)
-    wait_until(lambda: stored(desk) == {QUIET}, "the state")
+    wait_until(lambda: stored(desk) == {QUIET: 1}, "the state")
 
 
 def test_state_without_output_is_stored_soon_beside_output_of_others(desk: Pipeline) -> None:
@@ -69,5 +72,5 @@ def publish_loud(desk: Pipeline) -> None:
     desk.publish(QUOTES.name, [(LOUD, None, b"no quote")])
 
 
-def stored(desk: Pipeline) -> set[int]:
-    return {checkpoint["partition"] for checkpoint in desk.checkpoints("signals")}
+def stored(desk: Pipeline) -> dict[int, int]:
+    return {checkpoint["partition"]: checkpoint["offset"] for checkpoint in desk.checkpoints("signals")}
