@@ -267,8 +267,8 @@ class Runner:
         self.metrics.aborts.inc()
         if not self._stale:
             self._stale = True
-            held_and_used = ((p, h) for p, h in self._held.items() if h.changed or h.stored_position is not None)
-            self._setbacks.add({partition: held.position for partition, held in held_and_used}, error)
+            reached = {p: h.position for p, h in self._held.items() if h.changed or h.stored_position is not None}
+            self._setbacks.add(reached, error)
 
     def _wait_after_setback(self) -> None:
         """Leave what made transactions fail the time to pass. Raises OutputRefused for what does not."""

@@ -23,15 +23,15 @@ class Batch:
     timestamps = np.array([1_000])
 
 
-class Quiet:
+class Worker:
     """An agent and its task that do what `work` does with the outputs."""
 
-    role, source, table, state_version, outputs = "quiet", QUOTES, None, 1, (TRADES,)
+    role, source, table, state_version, outputs = "worker", QUOTES, None, 1, (TRADES,)
 
     def __init__(self, work: Callable[[Outputs], None]) -> None:
         self._work = work
 
-    def task(self, partition: int, partitions: int) -> Quiet:
+    def task(self, partition: int, partitions: int) -> Worker:
         return self
 
     def load(self, table: Mapping[bytes, bytes], progress: Any, counters: Mapping[str, int]) -> None: ...
@@ -59,7 +59,7 @@ class Sent(list[str]):
 
 
 def held(work: Callable[[Outputs], None], sent: Sent) -> HeldPartition:
-    return HeldPartition(Quiet(work), KafkaConfig("nowhere"), "0", sent, 0, 1, Stored())  # type: ignore[arg-type]
+    return HeldPartition(Worker(work), KafkaConfig("nowhere"), "0", sent, 0, 1, Stored())  # type: ignore[arg-type]
 
 
 def test_partition_without_input_is_never_stored() -> None:
