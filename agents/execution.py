@@ -10,7 +10,7 @@ import numpy as np
 
 from agents.strategy import codes
 from agents.strategy import execution as rule
-from agents.strategy.intents import fill_control
+from agents.strategy.intents import intent_of
 from agents.strategy.ledger import LEDGER, NOT_LATCHED, units_of
 from agents.strategy.settings import Settings
 from agents.stream.agent import Context, Outputs
@@ -95,15 +95,12 @@ class ExecutionTask:
                 signals.append(_decode(batch.value(record) or b""))
             except (ValueError, RecursionError) as error:
                 out.dead_letter(batch, record, f"malformed: {error}")
-        intents = np.zeros(len(signals), rule.INTENT)
-        for intent, signal in zip(intents, signals, strict=True):
-            fill_intent(intent, signal, self._number(signal.symbol))
+        intents = np.array([intent_of(signal, self._number(signal.symbol)) for signal in signals], rule.INTENT)
         self._signals += len(signals)
+        results, ledgers = rule.execute(intents, self._ledgers, self._settings)
         orders = {}
-        # One at a time, because each published position is that after its own signal.
-        for i, signal in enumerate(signals):
-            result = rule.execute(intents[i : i + 1], self._ledgers, self._settings)[0]
-            orders[signal.symbol] = self._publish(signal, result, out)
+        for signal, result, ledger in zip(signals, results.tolist(), ledgers.tolist(), strict=True):
+            orders[signal.symbol] = self._publish(signal, result, ledger, out)
         for symbol, order in orders.items():
             event = headers("order", ExecutionAgent.role, f"{symbol}-{order.ts}", order.time)
             out.send(ORDERS, symbol, _encode(order), event)
@@ -117,27 +114,27 @@ class ExecutionTask:
             self._ledgers[number]["latched_version"] = NOT_LATCHED
         return number
 
-    def _publish(self, signal: Signal, result: np.void, out: Outputs) -> Order:
-        symbol, ts, time = signal.symbol, signal.ts, signal.time
-        control = signal.control
-        ledger = self._ledgers[self._numbers[symbol]]
-        units = int(result["units"])
+    def _publish(self, signal: Signal, result: tuple[Any, ...], ledger: tuple[Any, ...], out: Outputs) -> Order:
+        """Publish what came of one signal, from its `rule.RESULT` and the `LEDGER` it left."""
+        price, fee, realised, units, before, after, outcome, reason, trade_reason, side_code, state_code = result
+        _units, average_cost, cash, realised_so_far, fees, trades, latched = ledger
+        symbol, ts, time, control = signal.symbol, signal.ts, signal.time, signal.control
         trade_id = f"{symbol}-{ts}" if units else None
-        side = codes.SIDES[result["side"]]
-        after = int(result["after"]) / UNITS_PER_SHARE
+        side, state = codes.SIDES[side_code], codes.STATES[state_code]
+        position = after / UNITS_PER_SHARE
         execution = Execution(
             symbol=symbol,
             ts=ts,
             time=time,
             quote_ts=signal.quote_ts,
-            outcome=codes.OUTCOMES[result["outcome"]],
-            reason=codes.OUTCOME_REASONS[result["reason"]],
-            side=side if result["outcome"] != rule.NONE else None,
+            outcome=codes.OUTCOMES[outcome],
+            reason=codes.OUTCOME_REASONS[reason],
+            side=side if outcome != rule.NONE else None,
             shares=abs(units) / UNITS_PER_SHARE,
-            price=float(result["price"]),
-            fee=float(result["fee"]),
-            position_before=int(result["before"]) / UNITS_PER_SHARE,
-            position_after=after,
+            price=price,
+            fee=fee,
+            position_before=before / UNITS_PER_SHARE,
+            position_after=position,
             mid=signal.mid,
             control_version=control.version if control else None,
             trade_id=trade_id,
@@ -153,32 +150,30 @@ class ExecutionTask:
                 quote_ts=signal.quote_ts,
                 side=side,
                 shares=execution.shares,
-                price=float(result["price"]),
-                fee=execution.fee,
-                position_after=after,
-                realised=float(result["realised"]),
-                reason=codes.TRADE_REASONS[result["trade_reason"]],
+                price=price,
+                fee=fee,
+                position_after=position,
+                realised=realised,
+                reason=codes.TRADE_REASONS[trade_reason],
                 control_version=control.version,
                 settings=signal.settings,
             )
             out.send(TRADES, symbol, _encode(trade), headers("trade", ExecutionAgent.role, trade_id, time))
-        latched = int(ledger["latched_version"])
-        state = codes.STATES[result["state"]]
         self._changed[symbol] = Position(
             symbol=symbol,
             ts=ts,
             time=time,
-            shares=after,
-            average_cost=float(ledger["average_cost"]),
-            cash=float(ledger["cash"]),
-            realised=float(ledger["realised"]),
-            fees=float(ledger["fees"]),
-            trades=int(ledger["trades"]),
+            shares=position,
+            average_cost=average_cost,
+            cash=cash,
+            realised=realised_so_far,
+            fees=fees,
+            trades=trades,
             state=state,
             control_version=execution.control_version,
             loss_latched_version=None if latched == NOT_LATCHED else latched,
         )
-        room = max(0.0, control.max_position_dollars - abs(after) * signal.mid) if control else None
+        room = max(0.0, control.max_position_dollars - abs(position) * signal.mid) if control else None
         return Order(
             symbol=symbol,
             ts=ts,
@@ -187,7 +182,7 @@ class ExecutionTask:
             reason=signal.reason,
             outcome=execution.outcome,
             outcome_reason=execution.reason if execution.outcome is not Outcome.NONE else None,
-            position=after,
+            position=position,
             room_dollars=room,
             state=state,
             bid=signal.bid,
@@ -195,16 +190,3 @@ class ExecutionTask:
             buy_below=signal.buy_below,
             sell_above=signal.sell_above,
         )
-
-
-def fill_intent(intent: np.void, signal: Signal, number: int) -> None:
-    """Write a signal and its control into one row of `rule.INTENT`; number is that of its ledger."""
-    intent["number"] = number
-    intent["verdict"] = codes.VERDICT_CODES[signal.verdict]
-    intent["reason"] = codes.SIGNAL_REASON_CODES[signal.reason]
-    intent["session"] = codes.SESSION_CODES[signal.session]
-    intent["buy"], intent["sell"] = signal.buy, signal.sell
-    intent["bid"], intent["bid_size"] = signal.bid, signal.bid_size
-    intent["ask"], intent["ask_size"] = signal.ask, signal.ask_size
-    intent["mid"] = signal.mid
-    fill_control(intent, signal.control)

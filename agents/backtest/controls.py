@@ -13,7 +13,7 @@ import numpy as np
 from agents.strategy.controls import ControlBook
 from agents.strategy.execution import INTENT
 from agents.strategy.grid import IGNORED, LISTED, WATCHED
-from agents.strategy.intents import fill_control
+from agents.strategy.intents import terms_of
 from agents.stream.errors import BadConfiguration
 from schemas.controls import InvalidControl, parse_control
 from schemas.records import EVERY_SYMBOL, Control, ControlInForce, StarControl, State
@@ -130,7 +130,8 @@ class Timeline:
         flat = [stretch for of_symbol in each for stretch in of_symbol]
         template = np.zeros(len(flat), INTENT)
         for row, stretch in zip(template, flat, strict=True):
-            fill_control(row, stretch.control)
+            for name, value in terms_of(stretch.control)._asdict().items():
+                row[name] = value
         return cls(
             first=np.cumsum([0, *map(len, each)]),
             start=np.array([stretch.start for stretch in flat], np.int64),

@@ -187,7 +187,7 @@ class Variant:
         timeline = self._timeline
         n = kernel.intents_of(events, timeline.first, timeline.start, timeline.template, self._listed, intents, kept)
         intents, kept = intents[:n], kept[:n]
-        results = execute(intents, self._ledgers, self.settings)
+        results, _ = execute(intents, self._ledgers, self.settings)
         rows = np.empty(n, kernel.PNL_ROW)
         kernel.book(
             events,

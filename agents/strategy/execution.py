@@ -202,18 +202,23 @@ def _execute_one(intent, ledger, result, overshoot, cap_by_size, fee_per_share, 
 
 
 @nb.njit(cache=True, nogil=True)
-def _execute(intents, ledgers, results, overshoot, cap_by_size, fee_per_share, fee_bps):
+def _execute(intents, ledgers, results, left, overshoot, cap_by_size, fee_per_share, fee_bps):
     for i in range(len(intents)):
         intent, result = intents[i], results[i]
         ledger = ledgers[intent.number]
         _execute_one(intent, ledger, result, overshoot, cap_by_size, fee_per_share, fee_bps)
         result.after = ledger.position
+        left[i] = ledger
 
 
-def execute(intents: np.ndarray, ledgers: np.ndarray, settings: Settings) -> np.ndarray:
-    """Results (`RESULT`[n]) of signals (`INTENT`[n]) in their order; books the fills into the ledgers (`LEDGER`)."""
+def execute(intents: np.ndarray, ledgers: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """Execute signals (`INTENT`[n]) in their order; books the fills into the ledgers (`LEDGER`).
+
+    Returns the results (`RESULT`[n]), and the ledger of each one's symbol as it left it (`LEDGER`[n]).
+    """
     assert intents.dtype == INTENT and ledgers.dtype == LEDGER
-    results = np.zeros(len(intents), RESULT)
+    results, left = np.zeros(len(intents), RESULT), np.zeros(len(intents), LEDGER)
     overshoot = settings.limit_rule is LimitRule.OVERSHOOT
-    _execute(intents, ledgers, results, overshoot, settings.cap_by_size, settings.fee_per_share, settings.fee_bps)
-    return results
+    fees = (settings.fee_per_share, settings.fee_bps)
+    _execute(intents, ledgers, results, left, overshoot, settings.cap_by_size, *fees)
+    return results, left

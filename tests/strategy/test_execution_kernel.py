@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.execution import fill_intent
 from agents.strategy import codes, execution
+from agents.strategy.intents import intent_of
 from agents.strategy.ledger import LEDGER, NOT_LATCHED, units_of
 from agents.strategy.settings import LimitRule, Settings
 from schemas.records import UNITS_PER_SHARE, Signal
@@ -75,13 +75,13 @@ def signals(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 def by_the_kernel(rows: list[dict[str, Any]], settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Results and the ledger."""
-    intents = np.zeros(len(rows), execution.INTENT)
     rest = {"time": "", "ema": 1.0, "sd": None, "buy_below": None, "sell_above": None, "settings": ""}
-    for intent, row in zip(intents, rows, strict=True):
-        fill_intent(intent, msgspec.convert({**row, **rest}, Signal), 0)
+    intents = np.array([intent_of(msgspec.convert({**row, **rest}, Signal), 0) for row in rows], execution.INTENT)
     ledgers = np.zeros(1, LEDGER)
     ledgers["latched_version"] = NOT_LATCHED
-    return execution.execute(intents, ledgers, settings), ledgers
+    results, left = execution.execute(intents, ledgers, settings)
+    assert not len(rows) or left[-1] == ledgers[0]
+    return results, ledgers
 
 
 def outcome_of(result: np.void) -> dict[str, Any]:
