@@ -24,8 +24,11 @@ def json(setting: Setting) -> Iterator[Table]:
 
 
 def frames(setting: Setting) -> Iterator[Table]:
-    """Arrow frames of 250 quotes: the same."""
-    yield _against_limits(setting, Load(FRAMES_FOR_ONE_JSON * setting.quotes, wire=Wire.FRAMES))
+    """Arrow frames of 250 quotes: the same, at two densities, as most of it is the signals: one of 200 quotes or 1,000."""
+    for per_symbol_second in (20.0, 100.0):
+        quotes = FRAMES_FOR_ONE_JSON * setting.quotes
+        load = Load(quotes, per_symbol_second=per_symbol_second, wire=Wire.FRAMES)
+        yield _against_limits(setting, load)
 
 
 def peers(setting: Setting) -> Iterator[Table]:

@@ -54,7 +54,7 @@ class Traders:
 
 def latency(setting: Setting, warm_up: float = _WARM_UP_SECONDS) -> Iterator[Table]:
     """20 thousand JSON quotes a second, a decision of each symbol each second; the agents and Kafka Streams in turn."""
-    contestants, left_out = [AGENTS], []
+    contestants, left_out = [AGENTS, WITHOUT_MARKS], []
     try:
         contestants.append(kafka_streams(java_programs.compiled(setting.folder / "classes")))
     except (java_programs.NoCompiler, JarError) as reason:
@@ -81,17 +81,23 @@ def latency(setting: Setting, warm_up: float = _WARM_UP_SECONDS) -> Iterator[Tab
         yield Table(f"Latency, {partitions} partition{'s' * (partitions > 1)}", conditions, rows, left_out)
 
 
-@contextmanager
-def _agents(config: KafkaConfig) -> Iterator[None]:
-    with ExitStack() as stack:
-        agents = [Agent(config, role, _SETTINGS) for role in ("signals", "execution")]
-        processes = [stack.enter_context(agent.running()) for agent in agents]
-        for agent, process in zip(agents, processes, strict=True):
-            agent.wait_until_ready(process)
-        yield
+def _agents(name: str, *settings: str) -> Traders:
+    """Both agents, with these settings beside the common ones."""
+
+    @contextmanager
+    def both(config: KafkaConfig) -> Iterator[None]:
+        with ExitStack() as stack:
+            agents = [Agent(config, role, (*_SETTINGS, *settings)) for role in ("signals", "execution")]
+            processes = [stack.enter_context(agent.running()) for agent in agents]
+            for agent, process in zip(agents, processes, strict=True):
+                agent.wait_until_ready(process)
+            yield
+
+    return Traders(name, both)
 
 
-AGENTS = Traders("signals and execution agents", _agents)
+AGENTS = _agents("signals and execution agents")
+WITHOUT_MARKS = _agents("signals and execution agents, no marks", "marks=off")
 
 
 def kafka_streams(programs: JavaPrograms) -> Traders:

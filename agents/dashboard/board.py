@@ -127,21 +127,27 @@ class Board:
 
         return all_of
 
-    def _decoding(self, record: type) -> Callable[[Sequence[Message]], Iterable[tuple[Message, Any]]]:
+    def _decoding(self, record: type) -> Callable[[Sequence[Message]], tuple[Sequence[Message], list[Any]]]:
         """How to decode records of one topic: in one call, by themselves where one of them cannot be read."""
         many: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
         one: Callable[[bytes], Any] = msgspec.json.Decoder(record).decode
 
-        def read(messages: Sequence[Message]) -> Iterable[tuple[Message, Any]]:
+        def read(messages: Sequence[Message]) -> tuple[Sequence[Message], list[Any]]:
             try:
                 decoded = many(b"[%b]" % b",".join([message.value() or b"" for message in messages]))
                 if len(decoded) == len(messages):
-                    return zip(messages, decoded, strict=True)
+                    return messages, decoded
             except (ValueError, RecursionError):
                 pass
-            pairs: list[tuple[Message, Any]] = []
-            self._each(lambda message: pairs.append((message, one(message.value() or b""))))(messages)
-            return pairs
+            readable: list[Message] = []
+            decoded = []
+
+            def take(message: Message) -> None:
+                decoded.append(one(message.value() or b""))
+                readable.append(message)
+
+            self._each(take)(messages)
+            return readable, decoded
 
         return read
 
@@ -151,7 +157,7 @@ class Board:
         read = self._decoding(record)
 
         def all_of(messages: Sequence[Message]) -> None:
-            for message, decoded in read(messages):
+            for message, decoded in zip(*read(messages), strict=True):
                 handler(message, decoded)
 
         return all_of
@@ -164,12 +170,15 @@ class Board:
         read, table = self._decoding(topic.record), self.tables[topic.name]
 
         def take(messages: Sequence[Message]) -> None:
-            records = [record for _, record in read(messages)]
+            _, records = read(messages)
             table.put_all({record.symbol: record for record in records})
             if also is not None:
                 also(records)
 
         def handler(messages: Sequence[Message]) -> None:
+            if None not in [message.value() for message in messages]:  # nearly always
+                take(messages)
+                return
             for tombstones, group in groupby(messages, lambda message: message.value() is None):
                 if not tombstones:
                     take(list(group))

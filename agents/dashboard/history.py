@@ -4,53 +4,60 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import deque
 from collections.abc import Sequence
+from itertools import islice
+from struct import Struct
 
 from schemas.records import Execution, Pred, Side
 
 _NAN = math.nan
-_TRIM_EVERY = 256
+_CHUNK_ROWS = 64
 
 
 class Columns:
-    """Rows of floats, the first of each a time in seconds; rows older than the window leave, in order.
+    """Rows of floats, the first of each a time in seconds; rows older than the window leave, in order, some at a time.
 
-    Rows are numbered from the first ever added; `first` and `next` bound those still held.
+    Rows are numbered from the first ever added; `first` and `next` bound those still held. They lie in chunks of one
+    size: thousands of arrays that grow are copied again and again, and leave the memory in pieces.
     """
 
     def __init__(self, width: int, window_seconds: float) -> None:
         self._width = width
         self._window = window_seconds
-        self._values = array("d")
+        self._row = Struct(f"{width}d")
+        self._chunks: deque[array[float]] = deque()
+        self._free = 0  # rows of the last chunk that are still to come
         self.first = 0
 
     @property
     def next(self) -> int:
         """Number of the row that will be added next."""
-        return self.first + len(self._values) // self._width
+        return self.first + len(self._chunks) * _CHUNK_ROWS - self._free
 
     def add(self, row: Sequence[float]) -> None:
         """Add one row, not older than the one before."""
-        self._values.extend(row)
-        if len(self._values) % (_TRIM_EVERY * self._width) == 0:
+        if not self._free:
             self._trim(row[0] - self._window)
+            self._chunks.append(array("d", bytes(_CHUNK_ROWS * self._row.size)))
+            self._free = _CHUNK_ROWS
+        self._row.pack_into(self._chunks[-1], (_CHUNK_ROWS - self._free) * self._row.size, *row)
+        self._free -= 1
 
     def since(self, number: int) -> list[list[float]]:
         """The columns of the rows from a number on."""
-        start = max(0, number - self.first) * self._width
-        return [self._values[start + i :: self._width].tolist() for i in range(self._width)]
+        skipped, start = divmod(max(0, number - self.first), _CHUNK_ROWS)
+        values = array("d")
+        for chunk in islice(self._chunks, skipped, None):
+            values += chunk
+        rows = values[start * self._width : len(values) - self._free * self._width]
+        return [rows[i :: self._width].tolist() for i in range(self._width)]
 
     def _trim(self, oldest: float) -> None:
-        width, values = self._width, self._values
-        low, high = 0, len(values) // width
-        while low < high:
-            middle = (low + high) // 2
-            if values[middle * width] < oldest:
-                low = middle + 1
-            else:
-                high = middle
-        del values[: low * width]
-        self.first += low
+        """Drop the chunks whose rows are all older."""
+        while self._chunks and self._chunks[0][-self._width] < oldest:
+            self._chunks.popleft()
+            self.first += _CHUNK_ROWS
 
 
 class History:

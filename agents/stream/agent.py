@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from agents.stream.batch import Batch
 from agents.stream.transaction import Headers
-from schemas.topics import Topic
+from schemas.topics import CHECKPOINTS, DEAD_LETTERS, Topic
 
 
 class Outputs(Protocol):
@@ -91,6 +91,11 @@ class Agent(Protocol):
     def close(self) -> None:
         """Called once at the end."""
         ...
+
+
+def needed_topics(agent: Agent) -> list[Topic]:
+    """The topics that an agent needs beside its input."""
+    return [CHECKPOINTS, DEAD_LETTERS, *agent.outputs, *filter(None, [agent.table])]
 
 
 class Context(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agents.stream.agent import Agent, Task
+from agents.stream.agent import Agent, Task, needed_topics
 from agents.stream.batch import Batch
 from agents.stream.config import KafkaConfig
 from agents.stream.restore import Stored, checkpoint_key, state_of, unreadable
@@ -41,8 +41,7 @@ class HeldPartition:
         partitions: int,
         stored: Stored,
     ) -> None:
-        topics = (CHECKPOINTS, DEAD_LETTERS, *agent.outputs, *filter(None, [agent.table]))
-        self._names = {topic.name: config.name(topic.name) for topic in topics}
+        self._names = {topic.name: config.name(topic.name) for topic in needed_topics(agent)}
         self._agent = agent
         self._instance = instance
         self._transactions = transactions

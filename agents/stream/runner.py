@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, TopicPartition
 
 from agents.stream import clients, refusals, topics
-from agents.stream.agent import Agent
+from agents.stream.agent import Agent, needed_topics
 from agents.stream.background import in_background
 from agents.stream.batch import Batch, ConsumeSource, Source
 from agents.stream.config import KafkaConfig
@@ -25,7 +25,7 @@ from agents.stream.read import Follower
 from agents.stream.restore import Restorer
 from agents.stream.setbacks import Setbacks
 from agents.stream.transaction import Transactions
-from schemas.topics import CHECKPOINTS, DEAD_LETTERS, Topic
+from schemas.topics import Topic, Writer
 
 log = logging.getLogger(__name__)
 _MAX_TRANSACTION_BYTES = 32 << 20
@@ -125,10 +125,8 @@ class Runner:
 
     def _run(self) -> None:
         self._admin = clients.admin(self._config)
-        chain = [self._agent.source, CHECKPOINTS, DEAD_LETTERS, *self._agent.outputs]
-        if self._agent.table is not None:
-            chain.append(self._agent.table)
-        self._partitions = topics.check(self._admin, self._config, dict.fromkeys(chain))
+        chain = dict.fromkeys([self._agent.source, *needed_topics(self._agent)])
+        self._partitions = topics.check(self._admin, self._config, chain)
         opening = in_background("open", self._transactions.open)
         self._agent.start(self)
         self._consumer: Consumer = clients.consumer(self._config, group=self._agent.role, instance=self._instance)
@@ -274,12 +272,8 @@ class Runner:
         """Leave what made transactions fail the time to pass. Raises OutputRefused for what does not."""
         refusal = self._setbacks.lasting
         if refusal is not None:
-            own = (
-                topic
-                for topic in (*self._agent.outputs, self._agent.table)
-                if topic and topic.writer == self._agent.role
-            )
-            names = {self._config.name(topic.name) for topic in (CHECKPOINTS, DEAD_LETTERS, *own)}
+            writers = (self._agent.role, Writer.MONEY_AGENTS, Writer.EVERY_AGENT)
+            names = {self._config.name(t.name) for t in needed_topics(self._agent) if t.writer in writers}
             raise OutputRefused(refusals.line(refusal, refusals.closed(self._admin, names)))
         self._stop.wait(self._setbacks.pause_seconds)
 

@@ -88,10 +88,12 @@ def test_every_peer_has_its_place_in_a_table_or_is_said_to_be_left_out(setting: 
 
 
 def test_frames_are_measured_with_their_limits(setting: Setting) -> None:
-    [table] = consumption.frames(setting)
-    names = [row.name for row in table.rows]
-    assert any("librdkafka" in name for name in names)
-    assert "signals agent, marks each second" in names
+    tables = list(consumption.frames(setting))
+    for rate, table in zip((20, 100), tables, strict=True):
+        assert f"{rate} quotes a symbol and second" in table.conditions
+        names = [row.name for row in table.rows]
+        assert any("librdkafka" in name for name in names)
+        assert "signals agent, marks each second" in names
 
 
 def test_backtests_are_measured_by_processes_and_dates(setting: Setting) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.dashboard.board import Board
 from agents.dashboard.history import Columns, thinned
@@ -158,9 +160,21 @@ def test_rows_older_than_the_window_leave() -> None:
     for second in range(2_000):
         columns.add((float(second), 0.0))
     kept = columns.since(0)[0]
-    assert kept[-1] == 1_999 and kept[0] >= 1_999 - 100 - 256 and kept == sorted(kept)
+    assert kept[-1] == 1_999 and kept[0] >= 1_999 - 100 - 2 * 64 and kept == sorted(kept)
     assert columns.next == 2_000 and columns.first == 2_000 - len(kept)
     assert columns.since(1_995)[0] == [1_995, 1_996, 1_997, 1_998, 1_999]
+
+
+@given(st.lists(st.integers(0, 300), max_size=8))
+def test_rows_from_any_number_on_are_those_that_were_added(numbers: list[int]) -> None:
+    columns, added = Columns(3, 50.0), []
+    for number in [*sorted(numbers), 300]:
+        while len(added) < number:
+            added.append([float(len(added)), random.random(), 2.0])
+            columns.add(added[-1])
+        held = added[max(number - 5, columns.first) :]
+        assert columns.since(number - 5) == ([list(column) for column in zip(*held, strict=True)] or [[], [], []])
+        assert columns.next == len(added)
 
 
 def test_thinning_keeps_the_last_rows_whole() -> None:
