@@ -162,7 +162,7 @@ class Control(Record, forbid_unknown_fields=True):
     max_loss_dollars: Positive | None = None
     allow_short: bool = True
     state: State = State.ACTIVE
-    effective_from: Ts | None = None
+    effective_from: Ts64 | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -186,7 +186,7 @@ class StarControl(Record, forbid_unknown_fields=True):
     """What an operator allows for all symbols at once (key ``*``)."""
 
     state: State
-    effective_from: Ts | None = None
+    effective_from: Ts64 | None = None
 
 
 class ControlInForce(Record):

@@ -25,19 +25,22 @@ class ControlLine(msgspec.Struct, frozen=True, kw_only=True):
     """One record of ``controls``, as a line of a file.
 
     key: the symbol or ``*``; version: its offset, by default the number of the line from 0; control: the record, None
-    for a tombstone; known_from: event time (ns) at which the desk came to know it, None if before the first quote.
+    for a tombstone; known_from: event time (ns) at which the desk came to know it, None if before the first quote;
+    effective: of a recorded run, by symbol the time (ns) from which it held, None where it never did.
     """
 
     key: str
     control: Control | StarControl | None
     version: int
     known_from: int | None = None
+    effective: dict[str, int | None] = {}
 
-    @property
-    def holds_from(self) -> int:
-        """The first event time at which it may hold."""
-        effective = self.control.effective_from if self.control is not None else None
-        return max(_ALWAYS if time is None else time for time in (effective, self.known_from))
+    def holds_from(self, symbol: str) -> int | None:
+        """The first event time at which it may hold for a symbol, None if it never does."""
+        if symbol in self.effective:
+            return self.effective[symbol]
+        wanted = self.control.effective_from if self.control is not None else None
+        return max(_ALWAYS if time is None else time for time in (wanted, self.known_from))
 
 
 class _RawLine(msgspec.Struct, forbid_unknown_fields=False):
@@ -45,12 +48,14 @@ class _RawLine(msgspec.Struct, forbid_unknown_fields=False):
     control: msgspec.Raw
     version: int | None = None
     known_from: int | None = None
+    effective: dict[str, int | None] = {}
 
 
 def read_controls(path: Path) -> list[ControlLine]:
     """Controls from JSON lines, as ``mm controls export`` writes them. Raises BadConfiguration naming the line.
 
-    Each line has ``key``, ``control`` (null for a tombstone) and, both optional, ``version`` and ``known_from``.
+    Each line has ``key``, ``control`` (null for a tombstone) and, if wanted, ``version``, ``known_from`` and
+    ``effective`` (see `ControlLine`).
     """
     try:
         texts = path.read_text().splitlines()
@@ -67,7 +72,11 @@ def read_controls(path: Path) -> list[ControlLine]:
         except (InvalidControl, msgspec.DecodeError) as error:
             raise BadConfiguration(f"{path}, line {number + 1}: {error}") from error
         version = number if raw.version is None else raw.version
-        lines.append(ControlLine(key=key, control=control, version=version, known_from=raw.known_from))
+        lines.append(
+            ControlLine(
+                key=key, control=control, version=version, known_from=raw.known_from, effective=raw.effective
+            )
+        )
     return sorted(lines, key=lambda line: line.version)
 
 
@@ -89,12 +98,16 @@ def stretches(symbol: str, lines: Sequence[ControlLine]) -> list[Stretch]:
 
     The newest version whose time has come holds, of the symbol's own and of ``*``.
     """
-    relevant = [line for line in lines if line.key in (symbol, EVERY_SYMBOL)]
+    relevant = [
+        (holds_from, line)
+        for line in lines
+        if line.key in (symbol, EVERY_SYMBOL) and (holds_from := line.holds_from(symbol)) is not None
+    ]
     found: list[Stretch] = []
-    for start in sorted({_ALWAYS, *(line.holds_from for line in relevant)}):
+    for start in sorted({_ALWAYS, *(holds_from for holds_from, _ in relevant)}):
         book = ControlBook()
-        for line in relevant:
-            if line.holds_from <= start:
+        for holds_from, line in relevant:
+            if holds_from <= start:
                 book.add(line.key, line.version, line.control)
         # All that was added holds at any time now: the versions that wait for later were left out.
         control = book.peek(symbol, np.iinfo(np.int64).max)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,75 +11,144 @@ import msgspec
 from agents.controls.operator import records
 from agents.stream.config import KafkaConfig
 from agents.stream.watch import read_whole
-from schemas.records import EVERY_SYMBOL, Control, ControlInForce, Execution, Signal, StarControl, State
+from schemas.records import (
+    EVERY_SYMBOL,
+    Control,
+    ControlInForce,
+    Execution,
+    OutcomeReason,
+    Signal,
+    SignalReason,
+    StarControl,
+    State,
+)
 from schemas.topics import EXECUTIONS, SIGNALS
 
 _R = TypeVar("_R")
 _LOOSEST_FIRST = list(State)
 _OF_CONTROL = [name for name in Control.__struct_fields__ if name != "effective_from"]
-
-
-@dataclass
-class _Version:
-    """One version: what it says, and the first decision time at which each symbol went by it."""
-
-    key: str
-    control: Control | StarControl | None = None
-    first: dict[str, int] = field(default_factory=dict)
-
-    def note(self, symbol: str, ts: int) -> None:
-        self.first[symbol] = min(ts, self.first.get(symbol, ts))
-
-    def exported(self, version: int) -> dict[str, object]:
-        control = self.control
-        if control is not None and self.first:
-            control = msgspec.structs.replace(control, effective_from=min(self.first.values()))
-        return {
-            "key": self.key,
-            "version": version,
-            "control": msgspec.to_builtins(control),
-            "effective": dict(sorted(self.first.items())),
-        }
+Recorded = tuple[int, str, Control | StarControl | None]
+"""One record of `controls`: version, key, control (None: a tombstone)."""
 
 
 def export(config: KafkaConfig) -> Iterator[dict[str, object]]:
     """Every version of every control that is still known, oldest first. Raises NoBroker or MissingTopics.
 
-    Each has ``key``, ``version``, ``control`` (null: a tombstone) and ``effective``: the first decision time at which
-    it held, by symbol. The control's ``effective_from`` is the earliest of these, so that the same controls, written
-    under another prefix before a replay, hold from the same times. What has been compacted away is taken from
-    `signals`, which knows a symbol's control only from times when ``*`` bounded nothing.
+    Each has ``key``, ``version``, ``control`` (null: a tombstone) and ``effective``: by symbol the first decision time
+    at which it held, or null where the symbol decided, but never by this version. The control's ``effective_from`` is
+    the earliest of these times, so that a control that is written under another prefix before a replay holds from the
+    same time. What has been compacted away is taken from `signals`, which knows a symbol's control only from times when
+    ``*`` bounded nothing.
     """
-    versions: dict[int, _Version] = {}
-    for signal in _decoded(config, SIGNALS.name, Signal):
-        if signal.control is not None:
-            _note(versions, signal, signal.control)
-    for execution in _decoded(config, EXECUTIONS.name, Execution):
-        if execution.control_version is not None:
-            held = versions.setdefault(execution.control_version, _Version(execution.symbol))
-            held.note(execution.symbol, execution.ts)
-    written = set()
-    for number, key, control in records(config):
-        written.add(number)
-        versions.setdefault(number, _Version(key)).control = control
-    for number, version in sorted(versions.items()):
-        # executions are kept longer than signals: what such a version said is gone
-        if number in written or version.control is not None:
-            yield version.exported(number)
+    signals = _decoded(config, SIGNALS.name, Signal)
+    executions = _decoded(config, EXECUTIONS.name, Execution)
+    return lines(signals, executions, records(config))
 
 
-def _note(versions: dict[int, _Version], signal: Signal, held: ControlInForce) -> None:
-    own = versions.setdefault(held.version, _Version(signal.symbol))
-    own.note(signal.symbol, signal.ts)
-    if held.star_version is None:
+def lines(
+    signals: Iterable[Signal], executions: Iterable[Execution], recorded: Iterable[Recorded]
+) -> Iterator[dict[str, object]]:
+    """As `export`, from the records of its topics, each symbol's in their order."""
+    history = _History()
+    for signal in signals:
+        history.on_signal(signal)
+    for execution in executions:
+        history.on_execution(execution)
+    return history.lines(recorded)
+
+
+@dataclass
+class _Version:
+    """One version: what it says, if that is known, and the first decision time at which each symbol went by it."""
+
+    control: Control | StarControl | None = None
+    known: bool = False
+    first: dict[str, int] = field(default_factory=dict)
+
+    def note(self, symbol: str, ts: int) -> None:
+        self.first[symbol] = min(ts, self.first.get(symbol, ts))
+
+    def learn(self, control: Control | StarControl | None) -> None:
+        self.control, self.known = control, True
+
+
+class _History:
+    """Which version each symbol went by, and when."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, dict[int, _Version]] = {}  # by key and number
+        self._decided: set[str] = set()
+        self._star: dict[str, int | None] = {}  # the version of ``*`` at a symbol's last signal
+        self._ended: dict[tuple[str, int], _Version] = {}  # what took this version away, and when
+
+    def on_signal(self, signal: Signal) -> None:
+        symbol, ts, held = signal.symbol, signal.ts, signal.control
+        self._decided.add(symbol)
+        if held is None:
+            return
+        own = self._version(symbol, held.version)
+        if signal.reason is SignalReason.REMOVED:
+            self._end(symbol, held.version, symbol, ts)
+        else:
+            own.note(symbol, ts)
+        before = self._star.get(symbol)
+        self._star[symbol] = held.star_version
+        if held.star_version is not None:
+            self._note_star(symbol, ts, held, held.star_version)
+            return
+        if before is not None:
+            self._end(EVERY_SYMBOL, before, symbol, ts)
         values: dict[str, Any] = {name: getattr(held, name) for name in _OF_CONTROL}
-        own.control = Control(**values)
-        return
-    star = versions.setdefault(held.star_version, _Version(EVERY_SYMBOL))
-    star.note(signal.symbol, signal.ts)
-    # The loosest state seen under it: no symbol was bounded by less, and a stricter one was the symbol's own.
-    known = star.control.state if star.control is not None else held.state
-    star.control = StarControl(state=min(known, held.state, key=_LOOSEST_FIRST.index))
+        own.learn(Control(**values))
+
+    def _note_star(self, symbol: str, ts: int, held: ControlInForce, number: int) -> None:
+        star = self._version(EVERY_SYMBOL, number)
+        star.note(symbol, ts)
+        # The loosest state seen under it: no symbol was bounded by less, and a stricter one was the symbol's own.
+        known = star.control.state if star.control is not None else held.state
+        star.learn(StarControl(state=min(known, held.state, key=_LOOSEST_FIRST.index)))
+
+    def on_execution(self, execution: Execution) -> None:
+        symbol, ts, number = execution.symbol, execution.ts, execution.control_version
+        self._decided.add(symbol)
+        if number is None:
+            return
+        own = self._version(symbol, number)
+        if execution.reason is OutcomeReason.REMOVED:
+            self._end(symbol, number, symbol, ts)
+        else:
+            own.note(symbol, ts)
+
+    def lines(self, recorded: Iterable[Recorded]) -> Iterator[dict[str, object]]:
+        for number, key, control in recorded:
+            self._version(key, number).learn(control)
+        for (key, number), end in self._ended.items():
+            of_key = self._versions[key]
+            following = min((later for later in of_key if later > number), default=None)
+            if following is None or not of_key[following].known or of_key[following].control is not None:
+                following = number + 1  # the tombstone is compacted away; it lay somewhere in between
+            tombstone = self._version(key, following)
+            tombstone.learn(None)
+            tombstone.first = end.first
+        # executions are kept longer than signals: what an unknown version said is gone
+        known = [(number, key, v) for key, of in self._versions.items() for number, v in of.items() if v.known]
+        for number, key, version in sorted(known, key=lambda line: line[:2]):
+            control, first = version.control, version.first
+            if control is not None and first:
+                control = msgspec.structs.replace(control, effective_from=min(first.values()))
+            concerned = self._decided if key == EVERY_SYMBOL else self._decided & {key}
+            yield {
+                "key": key,
+                "version": number,
+                "control": msgspec.to_builtins(control),
+                "effective": {symbol: first.get(symbol) for symbol in sorted(concerned)},
+            }
+
+    def _version(self, key: str, number: int) -> _Version:
+        return self._versions.setdefault(key, {}).setdefault(number, _Version())
+
+    def _end(self, key: str, number: int, symbol: str, ts: int) -> None:
+        self._ended.setdefault((key, number), _Version()).note(symbol, ts)
 
 
 def _decoded(config: KafkaConfig, topic: str, kind: type[_R]) -> Iterator[_R]:

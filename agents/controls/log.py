@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,7 +23,7 @@ class ControlLog:
         self._follower = follower
         self._beat = beat
         self._in_topic: set[str] = set()
-        self._invalid: list[tuple[Batch, str]] = []
+        self._invalid: list[tuple[Batch, str]] = []  # in the order of their offsets
         self.catch_up()
 
     @property
@@ -40,7 +41,8 @@ class ControlLog:
 
     def invalid_since(self, offset: int) -> list[tuple[Batch, str]]:
         """Records from an offset on that cannot hold, each as a batch of one, with the reason."""
-        return [(record, reason) for record, reason in self._invalid if record.first_offset >= offset]
+        first = bisect_left(self._invalid, offset, key=lambda invalid: invalid[0].first_offset)
+        return self._invalid[first:]
 
     def note_removed(self, symbols: Iterable[str]) -> None:
         """Take symbols out of the universe whose tombstones are compacted away: their table still has a control."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,7 +14,7 @@ import msgspec
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
-from agents.stream.errors import BadConfiguration, StreamError
+from agents.stream.errors import BadConfiguration, HeldBack, StreamError
 from agents.stream.watch import read_whole
 from schemas.controls import (
     InvalidControl,
@@ -29,8 +31,10 @@ from schemas.topics import CHECKPOINTS, CONTROLS, DEFAULT_CONTROLS, QUOTES
 
 _SIGNALS_ROLE = "signals"
 _NS = 1_000_000_000
+_CLOCK_SECONDS = 1.0
 _OLDEST, _NEWEST = 10**18, 2 * 10**18
 """Plausible times in ns: 2001 to 2033."""
+_FRACTION = re.compile(r"(.*:\d\d)\.(\d+)(\D.*)")
 
 
 class UnknownSymbol(StreamError):
@@ -123,21 +127,26 @@ def write_defaults(config: KafkaConfig, controls: Mapping[str, Control] = DEFAUL
 
 def parse_time(text: str) -> int:
     """A ts (ns) from digits, or from RFC 3339 text with a zone. Raises BadControl."""
-    from datetime import datetime, timedelta
-
-    if text.isdigit():
-        ts = int(text)
-        if not _OLDEST < ts < _NEWEST:
-            raise BadControl(f"effective_from {text}: these are no nanoseconds since 1970 of our days")
-        return ts
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    ts = int(text) if text.isascii() and text.isdigit() else _from_rfc3339(text)
+    if ts is None:
         raise BadControl(f"effective_from {text}: give nanoseconds since 1970 or a time like 2026-01-31T15:30:00Z")
+    if not _OLDEST < ts < _NEWEST:
+        raise BadControl(f"effective_from {text}: this is no time between 2001 and 2033")
+    return ts
+
+
+def _from_rfc3339(text: str) -> int | None:
+    """Nanoseconds, None for what is no such text."""
+    written = _FRACTION.fullmatch(text)  # a datetime keeps six of nine digits
+    whole, fraction, zone = written.groups() if written is not None else (text, "", "")
+    try:
+        moment = datetime.fromisoformat(whole + zone)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return since // timedelta(microseconds=1) * 1000
+    return since // timedelta(microseconds=1) * 1000 + int(fraction[:9].ljust(9, "0"))
 
 
 # -- reading and writing ---------------------------------------------------------------------------------------------
@@ -168,16 +177,28 @@ class _Desk:
 def _look(config: KafkaConfig) -> _Desk:
     """Both topics in one go: what a person waits for here is connections and questions, not records."""
     messages: dict[str, list[Any]] = {config.name(topic.name): [] for topic in (CONTROLS, CHECKPOINTS)}
-    for message in read_whole(config, CONTROLS.name, CHECKPOINTS.name):
+    try:
+        read = list(read_whole(config, CONTROLS.name, CHECKPOINTS.name, patience=_CLOCK_SECONDS))
+    except HeldBack:
+        # By a transaction of a process that was killed, say. The clocks only tell when a change will hold, and nobody
+        # may have to wait for that with a halt.
+        read = list(read_whole(config, CONTROLS.name))
+    for message in read:
         messages[message.topic()].append(message)
     controls, stored = messages.values()
+    partitions = topics.partition_counts(clients.admin(config), config).get(config.name(QUOTES.name), 1)
+    return _Desk(_held(controls), _clocks(stored), partitions)
+
+
+def _clocks(stored: Iterable[Any]) -> dict[int, int]:
     clocks = {}
     for message in stored:
-        checkpoint = msgspec.json.decode(message.value(), type=Checkpoint)
-        if checkpoint.role == _SIGNALS_ROLE and checkpoint.progress is not None:
-            clocks[checkpoint.partition] = msgspec.convert(checkpoint.progress, _Progress).clock
-    partitions = topics.partition_counts(clients.admin(config), config).get(config.name(QUOTES.name), 1)
-    return _Desk(_held(controls), clocks, partitions)
+        # What cannot be read is for the agents to complain of.
+        with contextlib.suppress(msgspec.DecodeError):
+            checkpoint = msgspec.json.decode(message.value() or b"", type=Checkpoint)
+            if checkpoint.role == _SIGNALS_ROLE and checkpoint.progress is not None:
+                clocks[checkpoint.partition] = msgspec.convert(checkpoint.progress, _Progress).clock
+    return clocks
 
 
 def _held(messages: Iterable[Any]) -> dict[str, Held]:
@@ -234,7 +255,7 @@ def _holds(effective_from: int | None, clock: int | None, step: int) -> str:
     if effective_from is not None and (clock is None or effective_from > clock):
         return f"holds from {rfc3339(-(-effective_from // step) * step)}"
     if clock is None:
-        return "holds from the next decision time (no signals agent has run yet)"
+        return "holds from the next decision time (no signals agent has told how far it is)"
     return f"holds from the next decision time, {rfc3339((clock // step + 1) * step)} or later"
 
 

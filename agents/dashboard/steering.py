@@ -48,6 +48,8 @@ class Steering:
             raise Refused(f"{column} cannot be edited")
         if symbol == EVERY_SYMBOL:
             return await self._edit_all(column, value)
+        if column == "state":  # now: a halt must not wait for the time of the control that it is based on
+            return await self._do(operator.set_state, symbol, value)
         return await self._do(operator.set_control, symbol, {column: value})
 
     async def add(self, symbol: str, max_position_dollars: object, lot_shares: object) -> Written:

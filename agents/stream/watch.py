@@ -15,10 +15,11 @@ from agents.stream.read import read_until
 _MOST_AT_ONCE = 10_000
 
 
-def read_whole(config: KafkaConfig, *names: str) -> Iterator[Message]:
+def read_whole(config: KafkaConfig, *names: str, patience: float = 60.0) -> Iterator[Message]:
     """Committed records of topics from their beginning to their end at the time of the call.
 
-    Ordered within a partition only. Raises NoBroker or MissingTopics.
+    Ordered within a partition only. Raises NoBroker or MissingTopics, and HeldBack when nothing comes for `patience`
+    seconds.
     """
     admin = clients.admin(config)
     spans = {}
@@ -27,7 +28,7 @@ def read_whole(config: KafkaConfig, *names: str) -> Iterator[Message]:
         ends = topics.ends(admin, name, range(count))
         starts = topics.starts(admin, name, range(count))
         spans.update({(name, p): (starts[p], ends[p]) for p in range(count)})
-    yield from read_until(config, spans)
+    yield from read_until(config, spans, patience=patience)
 
 
 class Watcher:

@@ -231,6 +231,7 @@ def test_a_control_may_wait_for_its_time_but_a_halt_never_does(on_topics: Mm) ->
         (["--effective-from", "tomorrow"], "effective_from"),
         (["--effective-from", "2031-01-31T15:30:01"], "effective_from"),
         (["--effective-from", "17"], "effective_from"),
+        (["--effective-from", "9999-12-31T00:00:00Z"], "effective_from"),
         ([], "nothing to set"),
     ],
 )
@@ -261,6 +262,35 @@ def test_halt_and_resume_of_all(on_topics: Mm) -> None:
     assert rows(on_topics("controls", "list", "--json"))[0]["key"] == "*"
     assert "removed" in shown(on_topics("controls", "resume", "--all"))
     assert "*" not in [row["key"] for row in rows(on_topics("controls", "list", "--json"))]
+
+
+def test_a_halt_does_not_wait_for_a_transaction_that_holds_checkpoints_back(
+    on_topics: Mm, kafka: Kafka, prefix: str
+) -> None:
+    """Until it times out, which is after more than the patience of a reader."""
+    config = KafkaConfig(kafka.bootstrap, prefix, {"transaction.timeout.ms": "120000"})
+    left_open = clients.transactional_producer(config, "left-open")
+    left_open.init_transactions(30)
+    left_open.begin_transaction()
+    left_open.produce(f"{prefix}checkpoints", b"{}", b"some", 0)
+    left_open.flush(30)
+    try:
+        assert '"state":"HALTED"' in shown(on_topics("controls", "halt", "--all"))
+        assert "AAPL" in shown(on_topics("controls", "halt", "AAPL"))
+        listed = {row["key"]: row for row in rows(on_topics("controls", "list", "--json"))}
+        assert listed["*"]["control"]["state"] == listed["AAPL"]["control"]["state"] == "HALTED"
+    finally:
+        left_open.abort_transaction(30)
+
+
+def test_a_checkpoint_that_cannot_be_read_does_not_keep_an_operator_from_a_halt(
+    on_topics: Mm, kafka: Kafka, prefix: str
+) -> None:
+    producer = clients.producer(KafkaConfig(kafka.bootstrap, prefix))
+    for value in (b"no checkpoint", None):
+        producer.produce(f"{prefix}checkpoints", value, b"some", 0)
+    producer.flush(30)
+    assert '"state":"HALTED"' in shown(on_topics("controls", "halt", "--all"))
 
 
 @pytest.mark.parametrize("command", ["halt", "resume"])

@@ -113,6 +113,17 @@ def test_state_is_chosen_and_a_flag_is_ticked(page: Page, desk: Desk, dashboard:
     assert control(desk, "BAC")["allow_short"] is False
 
 
+def test_halt_of_a_symbol_does_not_wait_for_the_time_of_a_control_that_waits(desk: Desk) -> None:
+    """Year 2033: the control that it is based on never holds in this test."""
+    waiting = Control(max_position_dollars=20_000, lot_shares=50, effective_from=1_990_000_000_000_000_000)
+    desk.pipeline.control("AAPL", waiting)
+    written = in_own_loop(Steering(desk.pipeline.config, DashboardSettings()).edit("AAPL", "state", "HALTED"))
+    assert "next decision" in written.holds
+    wait_until(lambda: desk.pipeline.table("orders")["AAPL"]["state"] == "HALTED", "AAPL to be halted")
+    with pytest.raises(Refused, match="PAUSED"):
+        in_own_loop(Steering(desk.pipeline.config, DashboardSettings()).edit("AAPL", "state", "PAUSED"))
+
+
 def test_edit_shows_on_another_open_page(context: BrowserContext, desk: Desk, dashboard: Served) -> None:
     one, two = context.new_page(), context.new_page()
     for page in (one, two):
