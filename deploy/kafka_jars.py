@@ -74,6 +74,11 @@ def fetch(jars: Sequence[Jar], folder: Path) -> list[Path]:
     return [folder / jar.file_name for jar in jars]
 
 
+def are_fetched(jars: Sequence[Jar], folder: Path) -> bool:
+    """Whether `folder` holds all of them, as `fetch` put them there."""
+    return all((folder / jar.file_name).exists() for jar in jars)
+
+
 def _is_intact(path: Path, jar: Jar) -> bool:
     return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == jar.sha256
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from agents.demo.run import _folder, _undisturbed_end
+from agents.demo.run import DemoSettings, _Demo, _folder, _undisturbed_end
+from agents.processes.supervisor import Program, Supervisor
 from agents.stream.config import KafkaConfig
 from agents.stream.watch import Watcher
 from tests.cli.waiting import until
@@ -131,6 +133,24 @@ def test_what_a_killed_demo_has_left_is_removed_by_the_next(
         with _folder(keep=True) as own:
             assert set(temporary_folder.iterdir()) == {running, begun, kept, own}
     assert list(own.iterdir()) == []
+
+
+def test_the_desk_goes_on_without_an_onlooker_that_cannot_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = _Demo(DemoSettings(), tmp_path, time.monotonic())
+    page = Program("dashboard", [sys.executable, "-c", "import sys; print('mm: the port is taken'); sys.exit(2)"])
+    said = ""
+
+    def told() -> bool:
+        nonlocal said
+        demo._check_onlookers()
+        said += capsys.readouterr().err
+        return bool(said)
+
+    with Supervisor([page], tmp_path) as demo._looking_on:
+        until(told, 60, "the news")
+    assert "the desk goes on" in said and "the port is taken" in said
 
 
 def test_what_is_started_while_the_demo_ends_still_ends_at_sigterm() -> None:
