@@ -22,6 +22,8 @@ from schemas.topics import EXECUTIONS, ORDERS, POSITIONS, SIGNALS, TRADES
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Signal).decode
+_Row = tuple[Any, ...]
+"""The fields of a `rule.RESULT` or a `LEDGER`."""
 
 
 class ExecutionAgent:
@@ -100,7 +102,10 @@ class ExecutionTask:
         results, ledgers = rule.execute(intents, self._ledgers, self._settings)
         orders = {}
         for signal, result, ledger in zip(signals, results.tolist(), ledgers.tolist(), strict=True):
-            orders[signal.symbol] = self._publish(signal, result, ledger, out)
+            execution = _execution(signal, result)
+            self._publish(signal, execution, result, out)
+            self._changed[signal.symbol] = position = _position(signal, execution, result, ledger)
+            orders[signal.symbol] = _order(signal, execution, position)
         for symbol, order in orders.items():
             event = headers("order", ExecutionAgent.role, f"{symbol}-{order.ts}", order.time)
             out.send(ORDERS, symbol, _encode(order), event)
@@ -114,79 +119,94 @@ class ExecutionTask:
             self._ledgers[number]["latched_version"] = NOT_LATCHED
         return number
 
-    def _publish(self, signal: Signal, result: tuple[Any, ...], ledger: tuple[Any, ...], out: Outputs) -> Order:
-        """Publish what came of one signal, from its `rule.RESULT` and the `LEDGER` it left."""
-        price, fee, realised, units, before, after, outcome, reason, trade_reason, side_code, state_code = result
-        _units, average_cost, cash, realised_so_far, fees, trades, latched = ledger
-        symbol, ts, time, control = signal.symbol, signal.ts, signal.time, signal.control
-        trade_id = f"{symbol}-{ts}" if units else None
-        side, state = codes.SIDES[side_code], codes.STATES[state_code]
-        position = after / UNITS_PER_SHARE
-        execution = Execution(
-            symbol=symbol,
-            ts=ts,
-            time=time,
-            quote_ts=signal.quote_ts,
-            outcome=codes.OUTCOMES[outcome],
-            reason=codes.OUTCOME_REASONS[reason],
-            side=side if outcome != rule.NONE else None,
-            shares=abs(units) / UNITS_PER_SHARE,
-            price=price,
-            fee=fee,
-            position_before=before / UNITS_PER_SHARE,
-            position_after=position,
-            mid=signal.mid,
-            control_version=control.version if control else None,
-            trade_id=trade_id,
-        )
-        event_id = decision_id(symbol, ts, signal.reason)
+    def _publish(self, signal: Signal, execution: Execution, result: _Row, out: Outputs) -> None:
+        symbol, time = signal.symbol, signal.time
+        event_id = decision_id(symbol, signal.ts, signal.reason)
         out.send(EXECUTIONS, symbol, _encode(execution), headers("execution", ExecutionAgent.role, event_id, time))
-        if trade_id is not None and side is not None and control is not None:
-            trade = Trade(
-                id=trade_id,
-                symbol=symbol,
-                ts=ts,
-                time=time,
-                quote_ts=signal.quote_ts,
-                side=side,
-                shares=execution.shares,
-                price=price,
-                fee=fee,
-                position_after=position,
-                realised=realised,
-                reason=codes.TRADE_REASONS[trade_reason],
-                control_version=control.version,
-                settings=signal.settings,
-            )
-            out.send(TRADES, symbol, _encode(trade), headers("trade", ExecutionAgent.role, trade_id, time))
-        self._changed[symbol] = Position(
-            symbol=symbol,
-            ts=ts,
-            time=time,
-            shares=position,
-            average_cost=average_cost,
-            cash=cash,
-            realised=realised_so_far,
-            fees=fees,
-            trades=trades,
-            state=state,
-            control_version=execution.control_version,
-            loss_latched_version=None if latched == NOT_LATCHED else latched,
-        )
-        room = max(0.0, control.max_position_dollars - abs(position) * signal.mid) if control else None
-        return Order(
-            symbol=symbol,
-            ts=ts,
-            time=time,
-            verdict=signal.verdict,
-            reason=signal.reason,
-            outcome=execution.outcome,
-            outcome_reason=execution.reason if execution.outcome is not Outcome.NONE else None,
-            position=position,
-            room_dollars=room,
-            state=state,
-            bid=signal.bid,
-            ask=signal.ask,
-            buy_below=signal.buy_below,
-            sell_above=signal.sell_above,
-        )
+        trade = _trade(signal, execution, result)
+        if trade is not None:
+            out.send(TRADES, symbol, _encode(trade), headers("trade", ExecutionAgent.role, trade.id, time))
+
+
+def _execution(signal: Signal, result: _Row) -> Execution:
+    units, outcome = result[_UNITS], result[_OUTCOME]
+    return Execution(
+        symbol=signal.symbol,
+        ts=signal.ts,
+        time=signal.time,
+        quote_ts=signal.quote_ts,
+        outcome=codes.OUTCOMES[outcome],
+        reason=codes.OUTCOME_REASONS[result[_REASON]],
+        side=codes.SIDES[result[_SIDE]] if outcome != rule.NONE else None,
+        shares=abs(units) / UNITS_PER_SHARE,
+        price=result[_PRICE],
+        fee=result[_FEE],
+        position_before=result[_BEFORE] / UNITS_PER_SHARE,
+        position_after=result[_AFTER] / UNITS_PER_SHARE,
+        mid=signal.mid,
+        control_version=signal.control.version if signal.control else None,
+        trade_id=f"{signal.symbol}-{signal.ts}" if units else None,
+    )
+
+
+def _trade(signal: Signal, execution: Execution, result: _Row) -> Trade | None:
+    if execution.trade_id is None or execution.side is None or execution.control_version is None:
+        return None
+    return Trade(
+        id=execution.trade_id,
+        symbol=signal.symbol,
+        ts=signal.ts,
+        time=signal.time,
+        quote_ts=signal.quote_ts,
+        side=execution.side,
+        shares=execution.shares,
+        price=result[_PRICE],
+        fee=execution.fee,
+        position_after=execution.position_after,
+        realised=result[_REALISED],
+        reason=codes.TRADE_REASONS[result[_TRADE_REASON]],
+        control_version=execution.control_version,
+        settings=signal.settings,
+    )
+
+
+def _position(signal: Signal, execution: Execution, result: _Row, ledger: _Row) -> Position:
+    _position_units, average_cost, cash, realised, fees, trades, latched = ledger
+    return Position(
+        symbol=signal.symbol,
+        ts=signal.ts,
+        time=signal.time,
+        shares=execution.position_after,
+        average_cost=average_cost,
+        cash=cash,
+        realised=realised,
+        fees=fees,
+        trades=trades,
+        state=codes.STATES[result[_STATE]],
+        control_version=execution.control_version,
+        loss_latched_version=None if latched == NOT_LATCHED else latched,
+    )
+
+
+def _order(signal: Signal, execution: Execution, position: Position) -> Order:
+    limit = signal.control.max_position_dollars if signal.control else None
+    return Order(
+        symbol=signal.symbol,
+        ts=signal.ts,
+        time=signal.time,
+        verdict=signal.verdict,
+        reason=signal.reason,
+        outcome=execution.outcome,
+        outcome_reason=execution.reason if execution.outcome is not Outcome.NONE else None,
+        position=position.shares,
+        room_dollars=None if limit is None else max(0.0, limit - abs(position.shares) * signal.mid),
+        state=position.state,
+        bid=signal.bid,
+        ask=signal.ask,
+        buy_below=signal.buy_below,
+        sell_above=signal.sell_above,
+    )
+
+
+# Places in a row of `rule.RESULT`.
+_PRICE, _FEE, _REALISED, _UNITS, _BEFORE, _AFTER, _OUTCOME, _REASON, _TRADE_REASON, _SIDE, _STATE = range(11)

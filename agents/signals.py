@@ -18,7 +18,7 @@ from agents.stream.batch import Batch
 from schemas.decoding import QuoteDecoder
 from schemas.events import CONTENT_TYPE_ONLY, decision_id, headers
 from schemas.partitioning import partition_of
-from schemas.records import EVERY_SYMBOL, Pred, Signal, SignalReason, State, TickBidAsk, Verdict
+from schemas.records import EVERY_SYMBOL, ControlInForce, Pred, Signal, SignalReason, State, TickBidAsk, Verdict
 from schemas.times import rfc3339
 from schemas.topics import CONTROLS, MOMENTS, PREDS, QUOTES, SIGNALS, TICKS_BID_ASK
 
@@ -215,7 +215,7 @@ class SignalsTask:
             self._publish_signal(symbol, event, control, codes.SIGNAL_REASONS[event[_REASON]], out)
 
     def _publish_signal(
-        self, symbol: str, event: tuple[Any, ...], control: Any, reason: SignalReason | None, out: Outputs
+        self, symbol: str, event: tuple[Any, ...], control: ControlInForce, reason: SignalReason | None, out: Outputs
     ) -> None:
         (ts, quote_ts, bid, bid_size, ask, ask_size, mid, ema, sd, buy_below, sell_above, *_rest) = event
         time = rfc3339(ts)

@@ -43,9 +43,9 @@ class Cost:
         """The columns of a table."""
         return {
             "thousand quotes/s": self.whole.per_second / 1e3,
-            "in the second half": self.half.per_second / 1e3,
+            "thousand quotes/s, second half": self.half.per_second / 1e3,
             "CPU s per million": self.whole.cpu_per_million,
-            "in the second half ": self.half.cpu_per_million,
+            "CPU s per million, second half": self.half.cpu_per_million,
             "peak MB": self.peak_bytes / 2**20,
         }
 

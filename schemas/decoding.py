@@ -16,9 +16,9 @@ from schemas.symbols import UNKNOWN, SymbolIndex
 _quote = msgspec.json.Decoder(Quote)
 _clock = msgspec.json.Decoder(Clock)
 _INT64 = range(-(1 << 63), 1 << 63)
-MAX_FEEDS = 1024
 _LEAST_BYTES_A_ROW = 44  # a dictionary index and five numbers of eight bytes
 _MOST_SYMBOLS_A_FRAME = 4096
+MAX_FEEDS = 1024
 MAX_FEED_CHARACTERS = 64
 """Bounds on feeds and their names, as every checkpoint carries them all."""
 

@@ -73,9 +73,7 @@ def read_controls(path: Path) -> list[ControlLine]:
             raise BadConfiguration(f"{path}, line {number + 1}: {error}") from error
         version = number if raw.version is None else raw.version
         lines.append(
-            ControlLine(
-                key=key, control=control, version=version, known_from=raw.known_from, effective=raw.effective
-            )
+            ControlLine(key=key, control=control, version=version, known_from=raw.known_from, effective=raw.effective)
         )
     return sorted(lines, key=lambda line: line.version)
 

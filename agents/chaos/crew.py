@@ -135,7 +135,7 @@ class Crew:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def stop(self) -> list[str]:
-        """SIGTERM to all; what each that did not end with 0 within 5 s did instead."""
+        """SIGTERM to all; what each did instead that did not end with 0 in time."""
         self._stopping.set()
         if self._keeper.ident:
             self._keeper.join()
@@ -202,7 +202,7 @@ class Crew:
         try:
             status = member.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.given_up.append(f"{member.name} did not end within {STOP_SECONDS:.0f} s of SIGTERM")
+            self.given_up.append(f"{member.name} did not end within {STOP_SECONDS:.0f} s")
             member.process.kill()
             status = member.process.wait()
         self.statuses[f"{member.role} {status}"] += 1

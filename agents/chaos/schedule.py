@@ -34,7 +34,7 @@ OF_AGENTS = (Fault.KILL, Fault.KILL_RENAMED, Fault.PAUSE, Fault.ZOMBIE, Fault.US
 _WEIGHTS = (44, 10, 12, 20, 7, 7)
 OF_SURROUNDINGS = (Fault.BROKER_KILL, Fault.BROKER_PAUSE, Fault.NETWORK, Fault.DISK_FULL)
 
-_SHORTEST_GAP, _LONGEST_GAP = 0.4, 4.0  # of the mean gap between two faults of agents
+_SHORTEST_GAP, _LONGEST_GAP = 0.2, 4.0  # of the mean gap between two faults of a sort
 _SECONDS = {
     Fault.PAUSE: (0.5, 4.0),
     Fault.ZOMBIE: (8.0, 12.0),  # the session is 6 s
@@ -115,7 +115,7 @@ def _of_surroundings(chance: random.Random, seconds: float, gap: float, disk: bo
 
 
 def _gap(chance: random.Random, mean: float) -> float:
-    return min(max(chance.expovariate(1 / mean), _SHORTEST_GAP * mean / 2), _LONGEST_GAP * mean)
+    return min(max(chance.expovariate(1 / mean), _SHORTEST_GAP * mean), _LONGEST_GAP * mean)
 
 
 def _lasting(chance: random.Random, fault: Fault) -> float:

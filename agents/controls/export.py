@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agents.controls.operator import records
+from agents.controls.operator import Recorded, records
 from agents.stream.config import KafkaConfig
 from agents.stream.watch import read_whole
 from schemas.records import (
@@ -27,8 +27,6 @@ from schemas.topics import EXECUTIONS, SIGNALS
 _R = TypeVar("_R")
 _LOOSEST_FIRST = list(State)
 _OF_CONTROL = [name for name in Control.__struct_fields__ if name != "effective_from"]
-Recorded = tuple[int, str, Control | StarControl | None]
-"""One record of `controls`: version, key, control (None: a tombstone)."""
 
 
 def export(config: KafkaConfig) -> Iterator[dict[str, object]]:

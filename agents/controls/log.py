@@ -11,7 +11,7 @@ from agents.stream.batch import Batch, MessageBatch
 from agents.stream.errors import BadConfiguration
 from agents.stream.read import Follower
 from schemas.controls import InvalidControl, parse_control
-from schemas.records import EVERY_SYMBOL
+from schemas.records import EVERY_SYMBOL, Control, StarControl
 
 
 class ControlLog:
@@ -68,6 +68,6 @@ class ControlLog:
             self._in_topic.add(symbol)
             self._add(symbol, message.offset(), control)
 
-    def _add(self, symbol: str, version: int, control: Any) -> None:
+    def _add(self, symbol: str, version: int, control: Control | StarControl | None) -> None:
         if self.book.add(symbol, version, control):
             self.changes.append(symbol)

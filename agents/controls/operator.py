@@ -37,6 +37,10 @@ _OLDEST, _NEWEST = 10**18, 2 * 10**18
 _FRACTION = re.compile(r"(.*:\d\d)\.(\d+)(\D.*)")
 
 
+Recorded = tuple[int, str, Control | StarControl | None]
+"""One record of `controls`: version, key, control (None: a tombstone)."""
+
+
 class UnknownSymbol(StreamError):
     """There is no control for the symbol."""
 
@@ -67,7 +71,7 @@ class Written:
 
     @property
     def warning(self) -> str | None:
-        """That the control is valid but opens no position, None when it does."""
+        """A warning that a valid control opens no position; None if it opens some."""
         if not isinstance(self.control, Control):
             return None
         lot, least = self.control.lot_shares, min_fill_shares(self.control)
@@ -211,12 +215,12 @@ def _held(messages: Iterable[Any]) -> dict[str, Held]:
     return held
 
 
-def records(config: KafkaConfig) -> Iterator[tuple[int, str, Control | StarControl | None]]:
+def records(config: KafkaConfig) -> Iterator[Recorded]:
     """Version, key and control of every valid record of the topic."""
     return _records(read_whole(config, CONTROLS.name))
 
 
-def _records(messages: Iterable[Any]) -> Iterator[tuple[int, str, Control | StarControl | None]]:
+def _records(messages: Iterable[Any]) -> Iterator[Recorded]:
     for message in messages:
         try:
             key, control = parse_control(message.key(), message.value())

@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from agents.stream.agent import Agent
@@ -29,14 +29,13 @@ class ProcessSettings:
     instance: str | None = None
     health_host: str = "127.0.0.1"
     health_port: int = 0
-    runner: RunnerSettings = field(default_factory=RunnerSettings)
 
 
 def run_agent(agent: Agent, config: KafkaConfig, settings: ProcessSettings) -> None:
     """Run an agent until SIGTERM or SIGINT. Raises StreamError when it cannot start or go on."""
     instance = claim(config.name(agent.role), settings.instance, settings.state_folder)
     try:
-        runner = Runner(agent, config, instance.name, settings.runner)
+        runner = Runner(agent, config, instance.name, RunnerSettings())
 
         def stop(*_: object) -> None:
             runner.stop()

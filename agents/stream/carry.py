@@ -180,7 +180,7 @@ def copy_exactly(old: KafkaConfig, new: KafkaConfig, topic: Topic) -> int:
     for message in messages:
         offset = end if message is None else message.offset()
         if offset > at:
-            _append(new, into, run, offset - at, at, message)
+            _write_run_and_gap(new, topic, run, offset - at, at, message)
             run, at = [], offset
         if message is not None:
             run.append(Row(topic, 0, message.key(), message.value(), message.headers(), message.timestamp()[1]))
@@ -190,24 +190,21 @@ def copy_exactly(old: KafkaConfig, new: KafkaConfig, topic: Topic) -> int:
     return end
 
 
-def _append(config: KafkaConfig, into: str, run: Sequence[Row], gap: int, at: int, following: Message | None) -> None:
+def _write_run_and_gap(
+    config: KafkaConfig, topic: Topic, run: Sequence[Row], gap: int, at: int, following: Message | None
+) -> None:
     """Write a run of records and a gap of offsets behind it."""
-    admin = clients.admin(config)
     if gap == 1 and run:
         _transaction(config, run, commit=True)
     elif gap == 1:
         # The first offset of all: a tombstone of the key that comes next says what its absence said.
         assert following is not None
-        write(config, [Row(TOPICS[_plain(config, into)], 0, following.key(), None)])
+        write(config, [Row(topic, 0, following.key(), None)])
     else:
         write(config, run)
-        filler = Row(TOPICS[_plain(config, into)], 0, _FILLER, None)
+        filler = Row(topic, 0, _FILLER, None)
         _transaction(config, [filler] * (gap - 1), commit=False)
-    _wait_for_end(admin, into, at + gap)
-
-
-def _plain(config: KafkaConfig, name: str) -> str:
-    return name.removeprefix(config.prefix)
+    _wait_for_end(clients.admin(config), config.name(topic.name), at + gap)
 
 
 def _wait_for_end(admin: AdminClient, name: str, end: int) -> None:

@@ -58,7 +58,7 @@ class HeldBack(StreamError):
 
 
 class OutputRefused(StreamError):
-    """The broker takes no output of the agent, however often it is tried: a limit of a topic, or a right that lacks."""
+    """The broker takes no output of the agent, however often it is tried: a limit of a topic, or a missing right."""
 
     exit_status = 10
 

@@ -1,4 +1,4 @@
-"""Reading all partitions of a topic from chosen offsets on, without a group, for who keeps offsets himself."""
+"""Reading all partitions of a topic from chosen offsets on, without a group, for whoever keeps the offsets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a group stands, as anybody may ask."""
+"""Where a group stands, as anybody may ask; and deleting one."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class HeldPartition:
         return self._changed_at is not None
 
     def must_be_stored(self, now: float) -> bool:
-        """Whether the state belongs into the next transaction: it goes with what it has published, or is old enough.
+        """Whether the state belongs in the next transaction: it goes with what it has published, or is old enough.
 
         now: of `time.monotonic`.
         """

@@ -27,7 +27,7 @@ _REMEDIES: dict[int, str] = {
 def refused(reason: KafkaError) -> Refused | None:
     """The error for what a broker has refused and will refuse again; None for any other."""
     remedy = _REMEDIES.get(reason.code())
-    text = reason.str().split(" (broker")[0].split(" (after")[0]  # the rest is for who debugs the client
+    text = reason.str().split(" (broker")[0].split(" (after")[0]  # the rest is for whoever debugs the client
     return None if remedy is None else Refused(text, remedy)
 
 
@@ -36,14 +36,14 @@ def too_large(topic: str, size: int) -> Refused:
     return Refused(f"a record of {size:,} bytes for {topic} is larger than this client may send", _LARGER_CLIENT)
 
 
-def line(refusal: Refused, closed: Iterable[str] = ()) -> str:
-    """One line for who has to mend it. closed: topics that the agent may not write."""
-    named = ", ".join(closed)
+def told(refusal: Refused, unwritable: Iterable[str] = ()) -> str:
+    """One line for whoever has to mend it. unwritable: topics that the agent may not write."""
+    named = ", ".join(unwritable)
     lacking = f" (it may not write {named})" if named else ""
     return f"output refused: {refusal}; {refusal.remedy}{lacking}. See docs/operations.md, refused output."
 
 
-def closed(admin: AdminClient, topics: Iterable[str]) -> list[str]:
+def unwritable_of(admin: AdminClient, topics: Iterable[str]) -> list[str]:
     """Those of the topics, by full name, that this client's user may not write, as far as the broker tells."""
     names = sorted(topics)
     asked = admin.describe_topics(TopicCollection(names), include_authorized_operations=True, request_timeout=_SECONDS)

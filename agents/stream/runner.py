@@ -274,7 +274,7 @@ class Runner:
         if refusal is not None:
             writers = (self._agent.role, Writer.MONEY_AGENTS, Writer.EVERY_AGENT)
             names = {self._config.name(t.name) for t in needed_topics(self._agent) if t.writer in writers}
-            raise OutputRefused(refusals.line(refusal, refusals.closed(self._admin, names)))
+            raise OutputRefused(refusals.told(refusal, refusals.unwritable_of(self._admin, names)))
         self._stop.wait(self._setbacks.pause_seconds)
 
     def _take_anew(self) -> None:

@@ -78,7 +78,7 @@ def _shared(config: KafkaConfig, topics: Iterable[Topic], counts: Mapping[str, i
 
 
 def present_partitions(admin: AdminClient, config: KafkaConfig, topics: Iterable[Topic]) -> int | None:
-    """The number of partitions that those of the chain share which are there, None while there are none.
+    """The number of partitions shared by those topics of the chain that exist, None while there are none.
 
     Raises NoBroker or UnequalPartitions.
     """

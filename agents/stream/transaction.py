@@ -51,21 +51,14 @@ _NOT_OPEN_YET = (
 class Transactions:
     """Begins, fills and ends transactions; raises `TransactionFailed` or `ProducerLost`, never a bare Kafka error.
 
-    beat: called now and then by whatever waits; what it raises is passed on. now: a monotonic clock in seconds.
-    `started` is the time at which the transaction that is being filled got its first record, None while it has none.
+    beat: called now and then by whatever waits; what it raises is passed on. `started` is the time (of
+    `time.monotonic`) at which the transaction that is being filled got its first record, None while it has none.
     """
 
-    def __init__(
-        self,
-        config: KafkaConfig,
-        transactional_id: str,
-        beat: Callable[[], None],
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, config: KafkaConfig, transactional_id: str, beat: Callable[[], None]) -> None:
         self._config = config
         self._id = transactional_id
         self._beat = beat
-        self._now = now
         self._committing: Future[float] | None = None
         self._oldest: float | None = None  # since when there has been something that is not known to be committed
         self._begun = False  # whether the client knows of the transaction that is being filled
@@ -78,7 +71,7 @@ class Transactions:
         """Take over the transactional id: aborts what a predecessor left open. Raises NoBroker."""
         self._empty()
         self._committing, self._oldest, self._begun = None, None, False
-        deadline = self._now() + _INIT_SECONDS
+        deadline = time.monotonic() + _INIT_SECONDS
         seconds = _OPEN_SECONDS
         self._producer: Producer = clients.transactional_producer(self._config, self._id)
         # Asked before there is a connection, it would look for its coordinator again half a second later.
@@ -89,7 +82,7 @@ class Transactions:
                 self._producer.init_transactions(seconds)
                 return
             except KafkaException as error:
-                if self._now() > deadline or error.args[0].code() not in _NOT_OPEN_YET:
+                if time.monotonic() > deadline or error.args[0].code() not in _NOT_OPEN_YET:
                     self._refuse(error)
             seconds = min(1.5 * seconds, _LONGEST_OPEN_SECONDS)
             self._beat()
@@ -102,7 +95,7 @@ class Transactions:
             raise NoBroker(f"no transaction coordinator at {self._config.bootstrap}: {reason.str()}") from error
         refusal = refusals.refused(reason)
         if refusal is not None:
-            raise OutputRefused(refusals.line(refusal)) from error
+            raise OutputRefused(refusals.told(refusal)) from error
         raise StreamError(f"cannot use transactions as {self._id}: {reason.str()}") from error
 
     @property
@@ -113,7 +106,7 @@ class Transactions:
     def seconds_open(self) -> float:
         """For how long there has been something that is not known to be committed, 0 when there is nothing."""
         oldest = self._oldest
-        return 0.0 if oldest is None else self._now() - oldest
+        return 0.0 if oldest is None else time.monotonic() - oldest
 
     def send(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
@@ -132,7 +125,7 @@ class Transactions:
     def _note(self, records: int, value_bytes: int) -> None:
         """Records have been added; some may go to the producer already."""
         if self.started is None:
-            self.started = self._now()
+            self.started = time.monotonic()
             if self._oldest is None:
                 self._oldest = self.started
         self.records += records
@@ -164,10 +157,10 @@ class Transactions:
                 self._producer.produce(topic, value, key, partition, headers=headers)
                 return
             except BufferError:
-                deadline = deadline or self._now() + _PATIENCE_SECONDS
+                deadline = deadline or time.monotonic() + _PATIENCE_SECONDS
                 self._producer.poll(_STEP_SECONDS)
                 self._beat()
-                if self._now() > deadline:
+                if time.monotonic() > deadline:
                     raise ProducerLost("the broker took no records for too long") from None
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
@@ -191,7 +184,7 @@ class Transactions:
         self._call(lambda producer: producer.send_offsets_to_transaction(positions, metadata, _CALL_SECONDS), _nothing)
         self._call(lambda producer: producer.commit_transaction(_CALL_SECONDS), _nothing)
         self._begun = False
-        return self._now()
+        return time.monotonic()
 
     def settle(self, wait_for_it: bool = True) -> None:
         """Take note of a commit under way that is done, or wait until it is; raise what it failed with."""
@@ -232,14 +225,14 @@ class Transactions:
 
     def _call(self, step: Callable[[Producer], object], beat: Callable[[], None], aborting: bool = False) -> None:
         """One step of a transaction, again while the client says that it may be tried again."""
-        deadline = self._now() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
                 step(self._producer)
                 return
             except KafkaException as error:
                 reason = error.args[0]
-                if not reason.retriable() or self._now() > deadline:
+                if not reason.retriable() or time.monotonic() > deadline:
                     raise ProducerLost(reason.str()) if aborting else self._failure(reason) from error
             beat()
             time.sleep(_AGAIN_SECONDS)  # some errors come back at once
@@ -252,7 +245,7 @@ class Transactions:
         return ProducerLost(reason.str())
 
     def _cause(self, reason: KafkaError) -> KafkaError:
-        """Why nothing more can be done in a transaction: the client says so to who wants to begin another one."""
+        """Why nothing more can be done in a transaction: the client tells it only when another is begun."""
         try:
             self._producer.begin_transaction()
         except KafkaException as error:
@@ -261,4 +254,4 @@ class Transactions:
 
 
 def _nothing() -> None:
-    """The thread that commits is nobody's heart."""
+    """The committing thread beats for nobody: the loop that waits in `settle` does."""

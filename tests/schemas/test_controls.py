@@ -37,7 +37,9 @@ def test_refusal_of_a_record_reads_the_same() -> None:
 
 @given(key=st.sampled_from((b"AAPL", b"*")), time=st.integers(-(1 << 70), 1 << 70))
 def test_a_control_that_is_accepted_can_be_kept_in_a_table(key: bytes, time: int) -> None:
-    value = b'{"max_position_dollars":1,"effective_from":%d}' if key != b"*" else b'{"state":"HALTED","effective_from":%d}'
+    value = (
+        b'{"max_position_dollars":1,"effective_from":%d}' if key != b"*" else b'{"state":"HALTED","effective_from":%d}'
+    )
     try:
         _, control = parse_control(key, value % time)
     except InvalidControl:
