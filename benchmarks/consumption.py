@@ -24,7 +24,7 @@ def json(setting: Setting) -> Iterator[Table]:
 
 
 def frames(setting: Setting) -> Iterator[Table]:
-    """Arrow frames of 250 quotes: so, with a signal for each 200 quotes and for each 1,000; they are most of it."""
+    """Arrow frames of 250 quotes, with a signal for each 200 quotes and for each 1,000: signals are most of it."""
     for per_symbol_second in (20.0, 100.0):
         quotes = FRAMES_FOR_ONE_JSON * setting.quotes
         load = Load(quotes, per_symbol_second=per_symbol_second, wire=Wire.FRAMES)

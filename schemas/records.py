@@ -83,6 +83,8 @@ class Outcome(StrEnum):
 class OutcomeReason(StrEnum):
     """Why a signal was clipped, refused or came to nothing."""
 
+    # Their order is that of the execution kernel's numbers.
+
     WARMUP = "WARMUP"
     STALE = "STALE"
     REMOVED = "REMOVED"

@@ -227,6 +227,50 @@ def _feed_clock(clock, feed, ts, ends, feed_ts, feed_open, n_feeds):
 
 
 @nb.njit(cache=True, nogil=True)
+def _fire_all(events, n, rows, n_symbols, interest, touched, until, p, opens, closings, closes):
+    """Fire all symbols up to `until`, the clock; returns as `_fire`."""
+    for s in range(n_symbols):
+        row = rows[s]
+        if row.rows == 0:
+            continue
+        if row.next_decision <= until or (row.next_mark != 0 and row.next_mark <= until):
+            touched[s // BLOCK] = True
+            n = _fire(events, n, s, row, interest[s], until, p, opens, closings, closes)
+            if n < 0:
+                return n
+    return n
+
+
+@nb.njit(cache=True, nogil=True)
+def _end_all(events, n, rows, n_symbols, interest, touched, clock, p, opens, closings, closes):
+    """Publish every symbol's last mark and its end; returns the number of events, or -k when there is no room for k.
+
+    They are written at once or not at all, so that a second try repeats none.
+    """
+    needed = 0
+    for s in range(n_symbols):
+        if rows[s].rows > 0 and interest[s] != IGNORED:
+            needed += 2
+    if needed > len(events) - n:
+        return -needed
+    for s in range(n_symbols):
+        row = rows[s]
+        if row.rows == 0:
+            continue
+        ends = max(clock, row.ts)
+        if row.next_mark != 0:
+            if interest[s] != IGNORED:
+                _emit(events, n, MARK, ends, s, row, p, NO_SESSION, _NEVER)
+                n += 1
+            row.next_mark = 0
+            touched[s // BLOCK] = True
+        if interest[s] != IGNORED:
+            _emit(events, n, END, ends, s, row, p, session_at(ends, opens, closings, closes), _NEVER)
+            n += 1
+    return n
+
+
+@nb.njit(cache=True, nogil=True)
 def _advance(
     kind,
     number,
@@ -369,37 +413,14 @@ def _advance(
                 counts[_CLOCK_BACK] += 1
                 continue
             clock[0], at_end = _feed_clock(clock[0], feed, t, what == END_CLOCK, feed_ts, feed_open, n_feeds)
-            for s in range(n_symbols):
-                row = rows[s]
-                if row.rows == 0:
-                    continue
-                if row.next_decision <= clock[0] or (row.next_mark != 0 and row.next_mark <= clock[0]):
-                    touched[s // BLOCK] = True
-                    n = _fire(events, n, s, row, interest[s], clock[0], p, opens, closings, closes)
-                    if n < 0:
-                        return i, -1 - n
+            n = _fire_all(events, n, rows, n_symbols, interest, touched, clock[0], p, opens, closings, closes)
+            if n < 0:
+                return i, -1 - n
             if at_end:
-                needed = 0
-                for s in range(n_symbols):
-                    if rows[s].rows > 0 and interest[s] != IGNORED:
-                        needed += 2
-                if needed > len(events) - n:
-                    # The rows of an end are written at once or not at all, so that a second try repeats none.
-                    return i, n if n > 0 else -needed
-                for s in range(n_symbols):
-                    row = rows[s]
-                    if row.rows == 0:
-                        continue
-                    ends = max(clock[0], row.ts)
-                    if row.next_mark != 0:
-                        if interest[s] != IGNORED:
-                            _emit(events, n, MARK, ends, s, row, p, NO_SESSION, _NEVER)
-                            n += 1
-                        row.next_mark = 0
-                        touched[s // BLOCK] = True
-                    if interest[s] != IGNORED:
-                        _emit(events, n, END, ends, s, row, p, session_at(ends, opens, closings, closes), _NEVER)
-                        n += 1
+                ended = _end_all(events, n, rows, n_symbols, interest, touched, clock[0], p, opens, closings, closes)
+                if ended < 0:
+                    return i, n if n > 0 else ended
+                n = ended
             counts[_CLOCK] += 1
     return stop, n
 
