@@ -337,6 +337,7 @@ class Board:
             **self.money.totals(),
             "everyone": self.controls.everyone,
             "before": self.curve.before(),
+            "forgotten": self.curve.forgotten(),
             "clock": self.clock,
             "next": self._next_decision(),
             "step": self._step,

@@ -122,8 +122,9 @@ class EquityCurve:
         self._changes: dict[int, float] = {}
         self._last: dict[str, tuple[int, float, float]] = {}  # ts, mid, sum of the symbol's changes
         self._published: dict[str, tuple[int, float]] = {}  # ts, net
-        self._before: dict[str, float] = {}
+        self._before: dict[str, float] = {"": 0.0}
         self._dirty: set[int] = set()
+        self._forgotten = 0
 
     def on_execution(self, execution: Execution) -> None:
         """Add the change of net since the symbol's last execution."""
@@ -135,9 +136,12 @@ class EquityCurve:
             change += signed * (mid - execution.price)
         ts = execution.ts
         self._last[symbol] = (ts, mid, total + change)
+        self._anchor(symbol)
+        if ts <= self._forgotten:
+            self._before[""] += change
+            return
         self._changes[ts] = self._changes.get(ts, 0.0) + change
         self._dirty.add(ts)
-        self._anchor(symbol)
         if len(self._changes) > MOST_POINTS:
             self._forget_oldest()
 
@@ -149,6 +153,10 @@ class EquityCurve:
     def before(self) -> float:
         """Net before the first point."""
         return math.fsum(self._before.values())
+
+    def forgotten(self) -> float:
+        """Time (seconds) up to which points have become part of what was before; 0 for none."""
+        return self._forgotten / 1e9
 
     def points(self) -> list[tuple[float, float]]:
         """Time (seconds) of every point and the change of net at it, in order."""
@@ -168,4 +176,5 @@ class EquityCurve:
     def _forget_oldest(self) -> None:
         """Merge the oldest tenth into what was before."""
         for ts in sorted(self._changes)[: MOST_POINTS // 10]:
-            self._before[""] = self._before.get("", 0.0) + self._changes.pop(ts)
+            self._before[""] += self._changes.pop(ts)
+            self._forgotten = ts

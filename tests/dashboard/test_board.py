@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agents.dashboard.board import Board
 from agents.dashboard.history import Columns, thinned
 from agents.dashboard.machine import Machine
+from agents.dashboard.money import MOST_POINTS
 from agents.dashboard.settings import DashboardSettings
 from agents.dashboard.tables import LOG_ROWS
 from agents.stream.errors import BadConfiguration
@@ -218,6 +219,23 @@ def test_equity_curve_is_the_sum_of_published_nets(board: Board, pnl_first: bool
         net += change
         curve[round(ts)] = net
     assert curve == {ts: pytest.approx(value, abs=1e-9) for ts, value in nets.items()}
+
+
+def test_page_that_has_followed_for_long_holds_what_a_new_one_gets(board: Board) -> None:
+    followed: dict[float, float] = {}
+    totals: dict[str, Any] = {}
+    late = 11  # of a time that has been forgotten by then
+    for number, ts in enumerate([*range(10, MOST_POINTS + 20), late]):
+        board.apply([Record("executions", execution(ts, 1.0, mid=float(ts)), at=number)])
+        if number % 50 == 0 or ts == late:
+            message = json.loads(board.frame({"totals"}, now=number)["totals"])
+            totals = message["totals"]
+            followed |= dict(message["put"])
+            followed = {at: change for at, change in followed.items() if at > totals["forgotten"]}
+    opened = json.loads(board.snapshot("totals"))
+    assert totals["forgotten"] > late and len(followed) < MOST_POINTS
+    assert list(followed.items()) == [tuple(point) for point in opened["all"]]
+    assert totals["before"] + sum(followed.values()) == pytest.approx(late - 10)
 
 
 def test_control_takes_effect_when_an_execution_names_its_version(board: Board) -> None:

@@ -5,13 +5,15 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pytest
 from playwright.sync_api import Page, expect
 
+from agents.dashboard.money import MOST_POINTS
 from tests.dashboard.desk import SYMBOLS, Desk, running_desk
 from tests.dashboard.pages import cell, listen, open_page
 from tests.dashboard.serving import Served, served
-from tests.integration.pipeline import wait_until
+from tests.integration.pipeline import Pipeline, wait_until
 from tests.kafka import Kafka
 
 
@@ -85,3 +87,48 @@ def test_money_of_each_symbol_is_shown(page: Page, desk: Desk, dashboard: Served
     for symbol in SYMBOLS:
         expect(cell(page, "money", symbol, "realised")).to_have_text(f"{pnl[symbol]['realised']:,.2f}")
         expect(cell(page, "money", symbol, "trades")).to_have_text(f"{positions[symbol]['trades']:,}")
+
+
+def test_equity_ends_at_the_published_net_however_long_the_page_is_open(page: Page, kafka: Kafka, prefix: str) -> None:
+    """More decision times than the curve keeps."""
+    pipeline = Pipeline(kafka.bootstrap, prefix)
+    pipeline.create_topics()
+    pipeline.publish("executions", (decided(n, min(n, 8_000)) for n in range(MOST_POINTS - 10)))
+    with served(kafka.bootstrap, prefix) as dashboard:
+        page.goto(dashboard.url)
+        wait_until(lambda: equity(page) == "8,000.00", "the points that are kept")
+        pipeline.publish("executions", (decided(n, 8_001) for n in range(MOST_POINTS - 10, MOST_POINTS + 100)))
+        wait_until(lambda: equity(page) == "8,001.00", "the points that follow", 30)
+        page.close()
+
+
+def decided(number: int, gain: float) -> tuple[int, bytes, bytes]:
+    """The execution of a decision time that finds one share, a gain above its first mid, and fills nothing."""
+    execution = {
+        "symbol": "AAPL",
+        "ts": 1_700_000_000_000_000_000 + 10_000_000_000 * number,
+        "time": "",
+        "quote_ts": 1_700_000_000_000_000_000,
+        "outcome": "NONE",
+        "reason": None,
+        "side": None,
+        "shares": 0,
+        "price": None,
+        "fee": 0,
+        "position_before": 1,
+        "position_after": 1,
+        "mid": 100 + gain,
+        "control_version": 0,
+        "trade_id": None,
+    }
+    return 0, b"AAPL", orjson.dumps(execution)
+
+
+def equity(page: Page) -> str:
+    """What the curve says under the pointer at its right end, the last 60 points; nothing while it is empty."""
+    canvas = page.locator(".mm-equity .mm-canvas")
+    box = canvas.bounding_box()
+    assert box is not None
+    for back in (3, 2):
+        page.mouse.move(box["x"] + box["width"] - back, box["y"] + box["height"] / 2)
+    return (canvas.get_attribute("title") or "").partition("equity ")[2].partition(", ")[0]

@@ -19,6 +19,8 @@ export class Equity {
   receive({ all, put, totals }) {
     if (all) this.changes = new Map(all);
     for (const [at, change] of put ?? []) this.changes.set(at, change);
+    // Points that have become part of what was before must not count twice.
+    for (const at of this.changes.keys()) if (at <= totals.forgotten) this.changes.delete(at);
     if (!all && !put?.length && Math.abs(totals.before - this.before) < 1e-6) return false;
     this.before = totals.before;
     let net = this.before, peak = -Infinity;
