@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
 
@@ -19,15 +20,20 @@ _FIGURES = {
 
 
 def ask(url: str, name: str | None = None) -> Health:
-    """How the agent at a base address is, by its name there or this one; one that does not answer is not ready."""
+    """How the agent at a base address is, by its name there or this one.
+
+    One that does not answer is not ready, and neither is one whose answer cannot be read, whatever is at the address.
+    """
     base = url.rstrip("/")
     try:
         ready, text = _get(f"{base}/ready")
         _, metrics = _get(f"{base}/metrics")
+        figures, agent = parse(metrics)
+        seen = watching(metrics)
     except OSError as error:
         return Health(url, False, f"does not answer ({getattr(error, 'reason', error)})", agent=name)
-    figures, agent = parse(metrics)
-    seen = watching(metrics)
+    except (http.client.HTTPException, LookupError, ValueError) as error:
+        return Health(url, False, f"its answer cannot be read ({type(error).__name__}: {error})", agent=name)
     if seen is not None:
         figures, agent = {"lag": seen["lag"]}, name or "surveillance"
     return Health(url, ready, text.strip(), figures, agent or name, seen)

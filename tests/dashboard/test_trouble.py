@@ -52,11 +52,12 @@ def same_as_topic(page: Page, desk) -> bool:
 def test_page_tells_of_a_silent_feed_and_of_an_agent_that_is_down(page: Page, kafka, prefix: str) -> None:
     with (
         running_desk(kafka.bootstrap, prefix, past_seconds=20) as desk,
-        served(kafka.bootstrap, prefix, "--health", "http://127.0.0.1:9") as dashboard,
+        served(kafka.bootstrap, prefix, "--health=http://127.0.0.1:9", "--health=http://127.0.0.1:x") as dashboard,
     ):
         open_banners = page.locator(".mm-banners")
         page.goto(dashboard.url)
         expect(open_banners).to_contain_text("http://127.0.0.1:9 is not ready", timeout=30_000)
+        expect(open_banners).to_contain_text("http://127.0.0.1:x is not ready: its answer cannot be read")
         portfolio = next(running for running in desk.pipeline.running if "portfolio" in running.thread.name)
         portfolio.stop()
         desk.pipeline.running.remove(portfolio)
