@@ -40,11 +40,14 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Hub:
-    """Pages of one board. `emit` may be called from any thread; the rest belongs to the event loop."""
+    """Pages of one board. `emit` may be called from any thread; the rest belongs to the event loop.
 
-    def __init__(self, board: Board, session: Callable[[str], bytes]) -> None:
+    session: gives a symbol's plot over the whole session.
+    """
+
+    def __init__(self, board: Board, session: Callable[[str], Awaitable[bytes]]) -> None:
         self._board = board
-        self._session = session
+        self.session = session
         self._loop: asyncio.AbstractEventLoop | None = None
         self._frames: deque[tuple[int, dict[str, bytes]]] = deque(maxlen=FRAMES_KEPT)
         self._number = 0
@@ -83,7 +86,7 @@ class Hub:
             await page.speak(reading)
         finally:
             reading.cancel()
-            page.show(set())
+            page.leave()
         with contextlib.suppress(asyncio.CancelledError):
             await reading
 
@@ -93,10 +96,6 @@ class Hub:
         """Channels whole, each as a member of a JSON object."""
         with self._board.lock:
             return [_member(channel, self._board.snapshot(channel)) for channel in sorted(channels)]
-
-    async def session(self, symbol: str) -> bytes:
-        """A symbol's whole session, as a member of a JSON object."""
-        return await asyncio.to_thread(self._session, symbol)
 
     def since(self, number: int) -> tuple[int, list[dict[str, bytes]] | None, asyncio.Event]:
         """The newest number, the frames after the given one (None: some are gone), and what tells of the next."""
@@ -120,7 +119,7 @@ class _Page:
         self._channels: set[str] = set()
         self._fresh: set[str] = set()
         self._wish = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._session: tuple[str, asyncio.Task[None]] | None = None
 
     async def listen(self) -> None:
         """Take the page's wishes until it goes or says what cannot be understood."""
@@ -130,9 +129,7 @@ class _Page:
                 self.show(set(wish.channels[:_MOST_CHANNELS]))
                 self._wish.set()
             if wish.session is not None:
-                task = asyncio.create_task(self._send_session(wish.session))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin_session(wish.session)
 
     def show(self, channels: set[str]) -> None:
         """Change what the page shows."""
@@ -140,6 +137,11 @@ class _Page:
         self._hub.count(self._channels - channels, -1)
         self._fresh = (self._fresh & channels) | (channels - self._channels)
         self._channels = channels
+
+    def leave(self) -> None:
+        """Show nothing any more."""
+        self.show(set())
+        self._end_session()
 
     async def speak(self, listening: asyncio.Task[None]) -> None:
         """Send snapshots of new channels, then the changes of all, until the page goes."""
@@ -159,18 +161,36 @@ class _Page:
                 await self._send(parts)
             fresh, self._fresh = self._fresh, set()
             await self._send(self._hub.snapshot(fresh) if fresh else [])
-        for task in self._tasks:
-            task.cancel()
+
+    def _begin_session(self, symbol: str) -> None:
+        """One at a time: a page shows one symbol."""
+        if self._session is not None and self._session[0] == symbol and not self._session[1].done():
+            return
+        self._end_session()
+        self._session = symbol, asyncio.create_task(self._send_session(symbol))
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            self._session[1].cancel()
 
     async def _send_session(self, symbol: str) -> None:
         try:
-            await self._send([await self._hub.session(symbol)])
+            member = _member(f"{PLOT}{symbol}", await self._hub.session(symbol))
         except StreamError as error:
-            await self._send([_member("trouble", msgspec.json.encode(f"The session of {symbol}: {error}"))])
+            member = _trouble(symbol, str(error))
+        except Exception as error:
+            log.exception("reading the session of %s failed", symbol)
+            member = _trouble(symbol, f"unexpected {type(error).__name__}: {error}; see the dashboard's log")
+        with contextlib.suppress(Exception):  # the page has gone: `speak` ends by that
+            await self._send([member])
 
     async def _send(self, parts: list[bytes]) -> None:
         if parts:
             await self._socket.send_text((b"{" + b",".join(parts) + b"}").decode())
+
+
+def _trouble(symbol: str, why: str) -> bytes:
+    return _member("trouble", msgspec.json.encode(f"The session of {symbol}: {why}"))
 
 
 def _member(name: str, value: bytes) -> bytes:

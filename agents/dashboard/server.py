@@ -18,6 +18,7 @@ from agents.dashboard.board import Board
 from agents.dashboard.guard import Guard
 from agents.dashboard.hub import Hub
 from agents.dashboard.page import build
+from agents.dashboard.sessions import Sessions
 from agents.dashboard.settings import DashboardSettings
 from agents.dashboard.source import Source
 from agents.dashboard.steering import Steering
@@ -58,8 +59,9 @@ def serve(config: KafkaConfig, settings: DashboardSettings) -> None:
 def application(config: KafkaConfig, settings: DashboardSettings) -> FastAPI:
     """The web application, without its door."""
     board = Board(config.prefix, settings.window_seconds, settings.decision_seconds, settings.silent_seconds)
-    hub = Hub(board, lambda symbol: source.session(symbol))
+    hub = Hub(board, lambda symbol: sessions.read(symbol))
     source = Source(config, settings, board, hub.wanted, hub.emit)
+    sessions = Sessions(source.session)
     steering = Steering(config, settings)
 
     @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from agents.dashboard import health
-from agents.dashboard.board import PLOT, WATCHED, Board, encode_plot
+from agents.dashboard.board import WATCHED, Board, encode_plot
 from agents.dashboard.history import History, execution_row, prediction_row, thinned
 from agents.dashboard.machine import PULSE_TOPICS
 from agents.dashboard.settings import DashboardSettings
@@ -154,8 +155,11 @@ class Source:
 
     # -- the past -------------------------------------------------------------------------------------------------
 
-    def session(self, symbol: str) -> bytes:
-        """A symbol's plot over the whole session, thinned out before the last minutes. Raises StreamError."""
+    def session(self, symbol: str, beat: Callable[[], None]) -> bytes:
+        """A symbol's plot over the whole session, thinned out before the last minutes. Raises StreamError.
+
+        Calls `beat` while it reads, which may raise. Records that cannot be read are left out, as on the board.
+        """
         history = History(self._settings.session_seconds)
         name = symbol.encode()
         for topic, columns, decode, row in (
@@ -163,9 +167,11 @@ class Source:
             (EXECUTIONS, history.executions, _decoder(EXECUTIONS.record), execution_row),
         ):
             partition = partition_of(symbol, recent.partitions_of(self._config, topic))
-            for message in recent.records_since(self._config, topic, partition, self._settings.session_seconds):
+            seconds = self._settings.session_seconds
+            for message in recent.records_since(self._config, topic, partition, seconds, beat):
                 if message.key() == name:
-                    columns.add(row(decode(message.value())))
+                    with contextlib.suppress(ValueError, RecursionError):
+                        columns.add(row(decode(message.value() or b"")))
         with self._board.lock:
             # What came while the topics were read is in the board's rows, which are as new as any frame.
             live = self._board.histories.get(symbol) or History(self._settings.window_seconds)
@@ -174,7 +180,7 @@ class Source:
             then = live.predictions.next, live.executions.next
             kept = live.predictions.next - live.predictions.first
         shown = thinned(predictions, _SESSION_POINTS, kept), executions
-        return b'"%s":%s' % (f"{PLOT}{symbol}".encode(), encode_plot("all", shown, then, then))
+        return encode_plot("all", shown, then, then)
 
 
 def _decoder(record: type | None) -> Callable[[bytes], Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -18,6 +18,7 @@ from schemas.topics import Topic
 MOST_AT_ONCE = 10_000
 _REQUEST_SECONDS = 10.0
 _PULSE_SECONDS = 4.0
+_PATIENCE_SECONDS = 30.0
 _NONE = -1
 # The default answers a fetch with the first batch that any partition gets: hundreds of answers a second for what is
 # shown a few times a second, and each costs reader and broker the same, however little is in it.
@@ -108,14 +109,17 @@ def partitions_of(config: KafkaConfig, topic: Topic) -> int:
 
 
 def records_since(
-    config: KafkaConfig, topic: Topic, partition: int, seconds: float, patience: float = 30.0
+    config: KafkaConfig, topic: Topic, partition: int, seconds: float, beat: Callable[[], None] = lambda: None
 ) -> Iterator[Message]:
-    """Committed records of one partition that are at most so many seconds older than its topic's newest."""
+    """Committed records of one partition that are at most so many seconds older than its topic's newest.
+
+    `beat` is called while it reads.
+    """
     at = config.name(topic.name), partition
     first = first_offsets(config, [topic], seconds)[at]
     place = TopicPartition(*at)
     end, _ = _ask(config, clients.admin(config), {place: OffsetSpec.latest()})[place]
-    yield from read_until(config, {at: (first, end)}, patience=patience)
+    yield from read_until(config, {at: (first, end)}, beat, _PATIENCE_SECONDS)
 
 
 def newest_time(config: KafkaConfig, topic: Topic) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.dashboard.board import Board
 from agents.dashboard.hub import FRAMES_KEPT, Hub
+from agents.stream.errors import NoBroker
 from tests.dashboard.loops import in_own_loop
 
 
@@ -47,10 +48,16 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def trial(work: Callable[[Hub, FakeBoard], Awaitable[None]]) -> None:
+async def session_of(symbol: str) -> bytes:
+    return b'{"all":"session"}'
+
+
+def trial(
+    work: Callable[[Hub, FakeBoard], Awaitable[None]], session: Callable[[str], Awaitable[bytes]] = session_of
+) -> None:
     async def run() -> None:
         board = FakeBoard()
-        hub = Hub(board, lambda symbol: b'"plot:%s":{"all":"session"}' % symbol.encode())
+        hub = Hub(board, session)
         hub.start()
         await work(hub, board)
 
@@ -136,11 +143,56 @@ def test_session_comes_to_the_page_that_asked_for_it() -> None:
             page.say(channels=["plot:AAPL"])
         await settled()
         one.say(session="AAPL")
-        while len(one.got) < 2:
-            await asyncio.sleep(0.01)
+        await settled()
         assert one.got[-1] == {"plot:AAPL": {"all": "session"}}
         assert len(two.got) == 1
+        one.say(session='A"B')
+        await settled()
+        assert one.got[-1] == {'plot:A"B': {"all": "session"}}
         for task in tasks:
             task.cancel()
 
     trial(work)
+
+
+def test_page_has_one_session_read_at_a_time_and_none_when_it_has_gone() -> None:
+    begun, ended = [], []
+
+    async def endless(symbol: str) -> bytes:
+        begun.append(symbol)
+        try:
+            return await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(symbol)
+
+    async def work(hub: Hub, board: FakeBoard) -> None:
+        page = FakeSocket()
+        task = asyncio.create_task(hub.serve(page))
+        for symbol in ("AAPL", "AAPL", "GOOG"):
+            page.say(session=symbol)
+            await settled()
+        assert (begun, ended) == (["AAPL", "GOOG"], ["AAPL"])
+        task.cancel()
+        await settled()
+        assert ended == ["AAPL", "GOOG"]
+
+    trial(work, endless)
+
+
+def test_page_is_told_why_it_gets_no_session() -> None:
+    async def failing(symbol: str) -> bytes:
+        raise NoBroker("nobody is there") if symbol == "AAPL" else KeyError("price")
+
+    async def work(hub: Hub, board: FakeBoard) -> None:
+        page = FakeSocket()
+        task = asyncio.create_task(hub.serve(page))
+        for symbol in ("AAPL", "GOOG"):
+            page.say(session=symbol)
+            await settled()
+        assert page.got == [
+            {"trouble": "The session of AAPL: nobody is there"},
+            {"trouble": "The session of GOOG: unexpected KeyError: 'price'; see the dashboard's log"},
+        ]
+        task.cancel()
+
+    trial(work, failing)

@@ -1,12 +1,17 @@
 """The last 15 minutes by default, the whole session on request."""
 
+import json
 import secrets
 from collections.abc import Iterator
 
 import pytest
+import websockets
+from confluent_kafka import Producer
 from playwright.sync_api import Page, expect
 
+from schemas.partitioning import partition_of
 from tests.dashboard.desk import Desk, running_desk
+from tests.dashboard.loops import in_own_loop
 from tests.dashboard.pages import open_page, plot_data
 from tests.dashboard.serving import Served, served
 from tests.integration.pipeline import wait_until
@@ -51,3 +56,26 @@ def test_plots_show_a_quarter_of_an_hour_then_the_session_then_the_quarter_again
     page.get_by_role("button", name="15 min").click()
     expect(page.get_by_role("button", name="15 min")).to_have_attribute("aria-pressed", "true")
     assert page.evaluate("() => mm.plots.range()[0]") == pytest.approx(topic[-1] - QUARTER)
+
+
+def test_end_of_the_dashboard_waits_for_no_session(desk: Desk) -> None:
+    """A transaction that stays open holds the reader of the session back."""
+    pipeline = desk.pipeline
+    writer = {"bootstrap.servers": pipeline.bootstrap, "transactional.id": f"{pipeline.prefix}open"}
+    producer = Producer({**writer, "transaction.timeout.ms": 120_000})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(pipeline.config.name("preds"), b"{}", b"AAPL", partition_of("AAPL", pipeline.partitions))
+    assert producer.flush(30) == 0
+    with served(pipeline.bootstrap, pipeline.prefix) as dashboard:  # it must end soon after it is told to
+        in_own_loop(ask_for_session(dashboard))
+    producer.abort_transaction(30)
+
+
+async def ask_for_session(dashboard: Served) -> None:
+    """Return when the session is being read: wishes are taken one after the other."""
+    address = f"ws://127.0.0.1:{dashboard.port}/live"
+    async with websockets.connect(address, origin=dashboard.url) as socket:
+        await socket.send(json.dumps({"session": "AAPL"}))
+        await socket.send(json.dumps({"channels": ["machine"]}))
+        assert "machine" in json.loads(await socket.recv())
