@@ -20,8 +20,8 @@ from schemas import records, topics
 from schemas.topics import Topic
 
 MONEY, MACHINE, PLOT = "totals", "machine", "plot:"
-_MONEY_SECONDS, _MACHINE_SECONDS = 0.5, 1.0
-"""Least time between two frames of the summaries, which cost the same whatever has changed."""
+_MONEY_SECONDS = 0.5
+"""Least time between two frames of the totals, which cost the same whatever has changed."""
 WATCHED: tuple[Topic, ...] = (
     topics.CONTROLS,
     topics.TICKS_BID_ASK,
@@ -54,8 +54,8 @@ class Board:
     """The page's state. One thread applies records; others read under `lock`.
 
     Channels are what a page can ask for: every table by its name, `totals`, `machine`, and ``plot:SYMBOL``. A frame
-    holds, as JSON, what changed of each channel; a snapshot holds a channel whole. Each frame is made once for all
-    pages.
+    holds, as JSON, what changed of each channel but `machine`, which has a beat of its own; a snapshot holds a channel
+    whole. Each is made once for all pages.
     """
 
     def __init__(self, prefix: str, window_seconds: float, decision_seconds: int, silent_seconds: float = 10.0) -> None:
@@ -76,7 +76,7 @@ class Board:
         self.histories: dict[str, History] = {}
         self.clock = 0
         self._sent: dict[str, tuple[int, int]] = {}
-        self._due: dict[str, float] = {}
+        self._money_due = 0.0
         self._handlers: dict[str, Callable[[Sequence[Message]], None]] = {
             self._prefix + topic.name: handler
             for topic, handler in (
@@ -256,14 +256,14 @@ class Board:
             if fragment is not None:
                 frame[channel] = fragment
         self._sent = {channel: at for channel, at in self._sent.items() if channel in wanted}
-        for channel, seconds, summary in (
-            (MONEY, _MONEY_SECONDS, self._money),
-            (MACHINE, _MACHINE_SECONDS, self._machine),
-        ):
-            if channel in wanted and now >= self._due.get(channel, 0.0):
-                self._due[channel] = now + seconds
-                frame[channel] = summary()
+        if MONEY in wanted and now >= self._money_due:
+            self._money_due = now + _MONEY_SECONDS
+            frame[MONEY] = self._money()
         return frame
+
+    def beat(self) -> dict[str, bytes]:
+        """The state of the machine, which changes with time even if no record comes. The caller holds the lock."""
+        return {MACHINE: self._machine()}
 
     def snapshot(self, channel: str) -> bytes:
         """One channel whole; null for one that does not exist. The caller holds the lock."""

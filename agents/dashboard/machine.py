@@ -65,8 +65,9 @@ class Machine:
         self._quoted: float | None = None
         # Decision time, and seconds from it to its publication.
         self._ages: deque[tuple[float, float]] = deque(maxlen=1_000)
-        self._trouble: str | None = "Reading the topics has not begun"
-        self._catching_up = True
+        self._reading_trouble: str | None = None
+        self._pulse_trouble: str | None = None
+        self._caught_up: bool | None = None
         self._behind_since: dict[str, float] = {}
         self._unreadable: list[str] = []
         self._fault: str | None = None
@@ -94,19 +95,24 @@ class Machine:
         elif quoted is not None:
             self._quoted = quoted
         self._ends = ends
-        self._trouble = None
+        self._pulse_trouble = None
 
-    def note_trouble(self, text: str) -> None:
-        """The broker does not answer, or topics are missing."""
-        self._trouble = text
+    def note_no_ends(self, text: str) -> None:
+        """Why the broker has not told the ends: it does not answer, or topics are missing. Holds until it does."""
+        self._pulse_trouble = text
+
+    def note_no_reader(self, text: str) -> None:
+        """Why the topics cannot be read. Holds until they are."""
+        self._reading_trouble = text
 
     def note_fault(self, text: str) -> None:
         """The dashboard itself has failed."""
         self._fault = text
 
     def note_caught_up(self, caught_up: bool) -> None:
-        """Whether the past has been read."""
-        self._catching_up = not caught_up
+        """Topics are being read, and whether the past has been."""
+        self._reading_trouble = None
+        self._caught_up = caught_up
 
     def note_unreadable(self, where: str, why: str) -> None:
         """A record that the dashboard could not read."""
@@ -180,8 +186,12 @@ class Machine:
     def _banners(self, agents: list[dict[str, Any]], now: float) -> list[tuple[str, str]]:
         if self._fault is not None:
             return [("bad", f"The dashboard has stopped reading by a fault of its own, start it again: {self._fault}")]
-        if self._trouble is not None:
-            return [("bad", f"{self._trouble}. What is shown is what was last known.")]
+        # The reader's own first: the broker may answer the pulse while the reader cannot begin.
+        trouble = self._reading_trouble or self._pulse_trouble
+        if trouble is None and self._caught_up is None:
+            trouble = "Reading the topics has not begun"
+        if trouble is not None:
+            return [("bad", f"{trouble}. What is shown is what was last known.")]
         banners = []
         for agent in agents:
             if agent["down"]:
@@ -194,11 +204,11 @@ class Machine:
             for health in self._health.values()
             if not health.ready
         ]
-        if self._catching_up:
+        if not self._caught_up:
             banners.append(("info", "Reading what has been …"))
-        elif self._quoted is None:
+        elif self._quoted is None and self._ends:
             banners.append(("warn", "The feed is silent: no quotes have come yet."))
-        elif now - self._quoted > self._silent_seconds:
+        elif self._quoted is not None and now - self._quoted > self._silent_seconds:
             banners.append(("warn", f"The feed is silent: no quotes for {_duration(now - self._quoted)}."))
         if self._unreadable:
             banners.append(("warn", f"Records that could not be read, the last: {self._unreadable[-1]}"))

@@ -1,4 +1,4 @@
-"""The one reader behind all pages: a thread that feeds the board and hands out frames, at most four a second."""
+"""The one reader behind all pages: it feeds the board and hands out frames, at most four a second, and a beat."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ log = logging.getLogger(__name__)
 PERIOD_SECONDS = 0.25
 _GATHER_SECONDS = 0.015
 _RETRY_SECONDS = 1.0
+_BEAT_SECONDS = 1.0
+_STOP_SECONDS = 5.0
 _SESSION_POINTS = 5_000
 
 
 class Source:
-    """Two threads: one reads records, one asks the broker and the agents how they are.
+    """Three threads: one reads records, one asks the broker and the agents how they are, one tells that each second.
 
-    wanted: the channels that pages show; emit: takes each frame, from the reader's thread.
+    The third waits for nobody, so that pages hear from a server that waits for its broker.
+    wanted: the channels that pages show; emit: takes each frame, from any of the threads.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Source:
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=f"dashboard-{name}", daemon=True)
-            for name, work in (("reader", self._read), ("pulse", self._feel_pulse))
+            for name, work in (("reader", self._read), ("pulse", self._feel_pulse), ("beat", self._beat))
         ]
 
     def start(self) -> None:
@@ -63,10 +66,11 @@ class Source:
             thread.start()
 
     def stop(self) -> None:
-        """End both threads."""
+        """End the threads."""
         self._stopping.set()
+        deadline = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
-            thread.join(5)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Say on the page when a thread ends by a fault of ours: it would look as if nothing happened any more."""
@@ -84,17 +88,21 @@ class Source:
             try:
                 reader = recent.RecentReader(self._config, WATCHED, self._settings.window_seconds)
             except StreamError as error:
-                self._trouble(error)
-                self._send_frame()
+                self._wait_after(error)
                 continue
             try:
                 with self._board.lock:
                     self._board.clear()
                 self._follow(reader)
             except StreamError as error:
-                self._trouble(error)
+                self._wait_after(error)
             finally:
                 reader.close()
+
+    def _wait_after(self, error: StreamError) -> None:
+        with self._board.lock:
+            self._board.machine.note_no_reader(_told(error))
+        self._stopping.wait(_RETRY_SECONDS)
 
     def _follow(self, reader: recent.RecentReader) -> None:
         """Send a frame a quarter of a second after the last, with everything that has come since."""
@@ -140,18 +148,18 @@ class Source:
                         with self._board.lock:
                             machine.note_ends(ends)
                 except StreamError as error:
-                    self._trouble(error, wait=False)
+                    with self._board.lock:
+                        machine.note_no_ends(_told(error))
                 pages = dict.fromkeys(self._settings.health) or self._settings.found_health()
                 answers = {answer.url: answer for answer in pool.map(health.ask, pages.keys(), pages.values())}
                 with self._board.lock:
                     machine.note_health(answers)
 
-    def _trouble(self, error: StreamError, wait: bool = True) -> None:
-        with self._board.lock:
-            away = "The broker is away: " if isinstance(error, NoBroker) else ""
-            self._board.machine.note_trouble(f"{away}{error}")
-        if wait:
-            self._stopping.wait(_RETRY_SECONDS)
+    def _beat(self) -> None:
+        while not self._stopping.wait(_BEAT_SECONDS):
+            with self._board.lock:
+                beat = self._board.beat()
+            self._emit(beat, False)
 
     # -- the past -------------------------------------------------------------------------------------------------
 
@@ -181,6 +189,10 @@ class Source:
             kept = live.predictions.next - live.predictions.first
         shown = thinned(predictions, _SESSION_POINTS, kept), executions
         return encode_plot("all", shown, then, then)
+
+
+def _told(error: StreamError) -> str:
+    return f"The broker is away: {error}" if isinstance(error, NoBroker) else str(error)
 
 
 def _decoder(record: type | None) -> Callable[[bytes], Any]:

@@ -266,13 +266,13 @@ def row_of(board: Board) -> dict[str, Any]:
 def test_record_that_cannot_be_read_is_told_and_the_rest_goes_on(board: Board) -> None:
     board.apply([Record("pnl", {"symbol": 5}), Record("preds", pred(1))])
     assert len(board.tables["preds"]) == 1
-    board.machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
+    board.machine.note_caught_up(True)
     assert any("could not be read" in banner["text"] for banner in board.machine.state()["banners"])
 
 
 @pytest.mark.parametrize("wrong", [{"symbol": 5}, 7])
 def test_records_beside_one_that_cannot_be_read_are_taken(board: Board, wrong: object) -> None:
-    board.machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
+    board.machine.note_caught_up(True)
     board.apply([Record("preds", pred(1)), Record("preds", wrong, at=7), Record("preds", pred(2))])
     assert json.loads(board.plot("AAPL", 0, 0))["all"]["predictions"]["columns"][0] == [1.0, 2.0]
     assert any("preds [0] 7" in banner["text"] for banner in board.machine.state()["banners"])
@@ -320,6 +320,30 @@ def test_agent_is_down_when_it_lags_and_has_not_committed_for_a_while() -> None:
     assert texts(machine) == []
 
 
+def test_readers_trouble_stays_until_it_reads_whatever_the_pulse_finds() -> None:
+    machine = Machine(Clock())
+    ends: dict[str, dict[int, int]] = {"quotes": {}, "signals": {}, "executions": {}}
+    assert texts(machine) == ["Reading the topics has not begun. What is shown is what was last known."]
+    machine.note_no_reader("missing topics: alerts")
+    machine.note_ends(ends, quoted=1_000.0)
+    assert texts(machine) == ["missing topics: alerts. What is shown is what was last known."]
+    machine.note_caught_up(True)
+    assert texts(machine) == []
+    machine.note_no_ends("The broker is away")
+    machine.note_caught_up(True)
+    assert texts(machine) == ["The broker is away. What is shown is what was last known."]
+    machine.note_ends(ends)
+    assert texts(machine) == []
+
+
+def test_feed_is_not_called_silent_before_the_broker_was_asked() -> None:
+    machine = Machine(Clock())
+    machine.note_caught_up(True)
+    assert texts(machine) == []
+    machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
+    assert texts(machine) == ["The feed is silent: no quotes have come yet."]
+
+
 def test_transaction_marker_at_the_end_is_no_lag() -> None:
     machine = Machine(Clock())
     machine.on_checkpoint(checkpoint("execution", 5, 1_000))
@@ -357,7 +381,7 @@ def test_settings_refuse_what_cannot_be() -> None:
 
 
 def test_executions_beside_one_that_cannot_be_read_keep_their_own_places(board: Board) -> None:
-    board.machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
+    board.machine.note_caught_up(True)
     wrong = Record("executions", {"symbol": 5}, at=1)
     board.apply([Record("executions", execution(1, 0), at=0), wrong, Record("executions", execution(2, 0), at=2)])
     rows = json.loads(board.snapshot("executions"))["all"]
@@ -370,7 +394,7 @@ def test_value_that_holds_two_records_is_none(board: Board) -> None:
         def value(self) -> bytes:
             return b"%b,%b" % (msgspec.json.encode(pred(1)), msgspec.json.encode(pred(2)))
 
-    board.machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
+    board.machine.note_caught_up(True)
     board.apply([Two("preds", None, at=7), Record("preds", pred(3))])
     assert json.loads(board.plot("AAPL", 0, 0))["all"]["predictions"]["columns"][0] == [3.0]
     assert any("preds [0] 7" in banner["text"] for banner in board.machine.state()["banners"])

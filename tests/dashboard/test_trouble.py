@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from agents.stream import clients, topics
+from agents.stream.config import KafkaConfig
 from deploy.broker import Broker, free_port
+from schemas.topics import ALERTS, TOPICS
 from tests.dashboard.desk import running_desk
-from tests.dashboard.pages import open_page, plot_data
+from tests.dashboard.pages import listen, open_page, plot_data
 from tests.dashboard.serving import ROOT, served
 from tests.integration.pipeline import wait_until
 from tests.surveillance import worker as watched
@@ -146,3 +149,33 @@ def test_dashboard_waits_for_topics_that_are_not_there_yet(page: Page, kafka, pr
             expect(page.locator("[data-table='controls'] .ag-row[row-id='AAPL']").first).to_be_visible(timeout=30_000)
             expect(page.locator(".mm-banners")).not_to_contain_text("missing topics", timeout=30_000)
             page.close()
+
+
+def test_topic_that_only_the_page_needs_is_missed_aloud(page: Page, kafka, prefix: str) -> None:
+    """The broker answers whoever asks for the ends of quotes, signals and executions."""
+    config = KafkaConfig(kafka.bootstrap, prefix)
+    admin = clients.admin(config)
+    topics.create(admin, config, [topic for topic in TOPICS.values() if topic is not ALERTS], 1, 1)
+    heard = listen(page, "machine")
+    with served(kafka.bootstrap, prefix) as dashboard:
+        page.goto(dashboard.url)
+        expect(page.locator(".mm-banners")).to_contain_text(f"missing topics: {prefix}alerts", timeout=30_000)
+        begun = len(heard)
+        wait_until(lambda: page.wait_for_timeout(100) is None and len(heard) > begun + 6, "some beats")
+        assert all("missing topics" in machine["banners"][0]["text"] for machine in heard[begun:])
+        topics.create(admin, config, [ALERTS], 1, 1)
+        expect(page.locator(".mm-banners")).to_contain_text("no quotes have come yet", timeout=30_000)
+        page.close()
+
+
+def test_page_hears_from_a_dashboard_that_waits_for_its_broker(page: Page, prefix: str) -> None:
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    heard = listen(page, "machine")
+    with served(f"127.0.0.1:{free_port()}", prefix) as dashboard:
+        open_page(page, dashboard.url)
+        expect(page.locator(".mm-banners")).to_contain_text("The broker is away", timeout=30_000)
+        begun = len(heard)
+        wait_until(lambda: page.wait_for_timeout(100) is None and len(heard) > begun + 12, "a dozen beats")
+        assert len([url for url in sockets if url.endswith("/live")]) == 1
+        page.close()
