@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -24,6 +25,7 @@ SESSION_SECONDS = 12 * 3600
 _WRONG_PASSWORD_SECONDS = 0.5
 _MOST_SESSIONS = 1_000
 _MOST_FORM_BYTES = 4_096
+_LOGGED_OUT = 1008
 
 _HEADERS = [
     (b"x-frame-options", b"DENY"),
@@ -43,8 +45,8 @@ class Guard:
     """Wraps the whole web application.
 
     Without a password only the loopback's own names are served, so that no foreign page can reach it under a name of
-    its own. With one, everything but the login page needs a session. A request that names another origin is refused,
-    and a WebSocket that names none.
+    its own. With one, everything but the login page needs a session, whose WebSockets end with its logout. A request
+    that names another origin is refused, and a WebSocket that names none.
     """
 
     def __init__(self, app: App, password: str | None, cookie: str = "mm_dashboard") -> None:
@@ -52,6 +54,7 @@ class Guard:
         self._password = password
         self._cookie = cookie
         self._sessions: dict[str, float] = {}
+        self._sockets: dict[str, set[_Socket]] = {}
         self._door = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,11 +76,25 @@ class Guard:
             await _refuse(scope, receive, send, "log in first", 401)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: MutableMapping[str, str]) -> None:
-        if scope["type"] == "http" and scope["path"] == "/logout" and scope["method"] == "POST":
-            self._sessions.pop(_digest(self._session(headers) or ""), None)
+        session = _digest(self._session(headers) or "")
+        if scope["type"] == "websocket":
+            socket = _Socket(receive, send)
+            sockets = self._sockets.setdefault(session, set())
+            sockets.add(socket)
+            try:
+                await self.app(scope, socket.receive, socket.send)
+            finally:
+                sockets.discard(socket)
+                if not sockets:
+                    self._sockets.pop(session, None)
+            return
+        if scope["path"] == "/logout" and scope["method"] == "POST":
+            self._sessions.pop(session, None)
+            for socket in self._sockets.pop(session, set()):
+                socket.drop()
             await _answer(send, 303, b"", [(b"location", b"/login")])
             return
-        if scope["type"] == "http" and scope["path"] == "/login":
+        if scope["path"] == "/login":
             await _answer(send, 303, b"", [(b"location", b"/")])
             return
 
@@ -86,7 +103,7 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
             await send(message)
 
-        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+        await self.app(scope, receive, send_with_headers)
 
     def _foreign(self, scope: Scope, headers: MutableMapping[str, str]) -> str | None:
         """Why a request comes from where it must not, None when it does not."""
@@ -142,6 +159,39 @@ class Guard:
     def _is_known(self, headers: MutableMapping[str, str]) -> bool:
         token = self._session(headers)
         return token is not None and self._sessions.get(_digest(token), 0.0) > time.monotonic()
+
+
+class _Socket:
+    """A WebSocket that can be dropped: for the application its page has then gone."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._dropped = asyncio.Event()
+
+    def drop(self) -> None:
+        """End it."""
+        self._dropped.set()
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """What comes next."""
+        coming = asyncio.ensure_future(self._receive())
+        dropped = asyncio.ensure_future(self._dropped.wait())
+        try:
+            await asyncio.wait((coming, dropped), return_when=asyncio.FIRST_COMPLETED)
+            if coming.done() and not self._dropped.is_set():
+                return coming.result()
+            with contextlib.suppress(RuntimeError, OSError):  # the page has closed it meanwhile
+                await self._send({"type": "websocket.close", "code": _LOGGED_OUT})
+            return {"type": "websocket.disconnect", "code": _LOGGED_OUT}
+        finally:
+            coming.cancel()
+            dropped.cancel()
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Hand a message over; one to a page that has gone gets nowhere."""
+        if not self._dropped.is_set():
+            await self._send(message)
 
 
 def _digest(text: str) -> str:

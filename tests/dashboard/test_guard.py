@@ -3,12 +3,13 @@
 import asyncio
 import http.client
 import json
+import re
 import urllib.parse
 from collections.abc import Iterator
 
 import pytest
 import websockets
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from agents.dashboard.settings import DashboardSettings
 from agents.stream.errors import BadConfiguration
@@ -142,8 +143,58 @@ def test_person_logs_in_and_out(page: Page, locked_door: Served) -> None:
     page.get_by_label("Password").fill("guess")
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("alert")).to_contain_text("not the password")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.locator("#status")).to_be_visible()
+    log_in(page)
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_label("Password")).to_be_visible()
+
+
+def log_in(page: Page) -> None:
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#status")).to_have_attribute("data-state", re.compile("live|warn|bad"), timeout=30_000)
+
+
+@pytest.mark.parametrize("path", ["/live", "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"])
+def test_logout_ends_the_sockets_of_its_session_and_of_no_other(locked_door: Served, path: str) -> None:
+    form = urllib.parse.urlencode({"password": PASSWORD})
+    mine, other = (
+        (ask(locked_door, "POST", "/login", form, Origin=own_origin(locked_door)).getheader("set-cookie") or "")
+        for _ in range(2)
+    )
+
+    async def attempt() -> tuple[int, bool]:
+        address, origin = f"ws://127.0.0.1:{locked_door.port}{path}", own_origin(locked_door)
+        async with (
+            websockets.connect(address, origin=origin, additional_headers={"Cookie": mine.split(";")[0]}) as ended,
+            websockets.connect(address, origin=origin, additional_headers={"Cookie": other.split(";")[0]}) as kept,
+        ):
+            await asyncio.to_thread(
+                ask, locked_door, "POST", "/logout", Cookie=mine.split(";")[0], Origin=own_origin(locked_door)
+            )
+            await asyncio.wait_for(ended.wait_closed(), 30)
+            await (await kept.ping())
+            return ended.close_code or 0, kept.state is websockets.State.OPEN
+
+    assert in_own_loop(attempt()) == (1008, True)
+
+
+def test_other_pages_of_a_session_ask_for_the_password_after_a_logout(
+    context: BrowserContext, locked_door: Served
+) -> None:
+    one, two = context.new_page(), context.new_page()
+    one.goto(locked_door.url)
+    log_in(one)
+    two.goto(locked_door.url)
+    expect(two.locator("#status")).to_have_attribute("data-state", re.compile("live|warn|bad"), timeout=30_000)
+    one.get_by_role("button", name="Log out").click()
+    expect(two.get_by_label("Password")).to_be_visible(timeout=30_000)
+
+
+def test_page_asks_for_the_password_when_the_dashboard_was_started_again(page: Page, kafka: Kafka) -> None:
+    with served(kafka.bootstrap, "none-", password=PASSWORD) as dashboard:
+        page.goto(dashboard.url)
+        log_in(page)
+    with served(kafka.bootstrap, "none-", port=dashboard.port, password=PASSWORD):
+        expect(page.get_by_label("Password")).to_be_visible(timeout=30_000)
+        log_in(page)
+        page.close()

@@ -63,6 +63,12 @@ function receive(event) {
   }
 }
 
+// A WebSocket that is refused does not say why. Without a session there is a login page, with one there is another way.
+async function loginIfAsked() {
+  const answer = await fetch('/login', { redirect: 'manual', cache: 'no-store' }).catch(() => null);
+  if (answer?.ok) location.reload();
+}
+
 function connect() {
   socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/live`);
   socket.onopen = () => {
@@ -74,6 +80,7 @@ function connect() {
   socket.onmessage = receive;
   socket.onclose = () => {
     setState('reconnecting');
+    if (failures > 1) loginIfAsked();
     setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
   };
 }
