@@ -188,7 +188,7 @@ class Source:
             then = live.predictions.next, live.executions.next
             kept = live.predictions.next - live.predictions.first
         shown = thinned(predictions, _SESSION_POINTS, kept), executions
-        return encode_plot("all", shown, then, then)
+        return encode_plot("session", shown, then, then)
 
 
 def _told(error: StreamError) -> str:

@@ -22,7 +22,7 @@ function announce() {
   }, 20);
 }
 
-/** Calls back with {all}, {put, drop} or whatever the channel holds; returns how to end it. */
+/** Calls back with {all}, {put, drop}, {session} or whatever the channel holds; returns how to end it. */
 export function subscribe(channel, callback) {
   if (!subscribers.has(channel)) subscribers.set(channel, new Set());
   subscribers.get(channel).add(callback);

@@ -40,9 +40,9 @@ export default {
   },
   watch: {
     symbol() {
-      this.whole = this.plots.whole = false;
-      this.plots.view = null;
+      this.trouble = '';
       this.plots.clear();
+      this.plots.showWhole(false);
       this.watchSymbol();
     },
   },
@@ -50,7 +50,12 @@ export default {
     watchSymbol() {
       this.stop?.();
       const channel = `plot:${this.symbol}`;
-      this.stop = this.symbol ? subscribe(channel, message => this.plots.receive(message) || refresh(channel)) : null;
+      const ask = { snapshot: () => refresh(channel), session: () => requestSession(this.symbol) };
+      this.stop = this.symbol ? subscribe(channel, message => this.receive(message, ask)) : null;
+    },
+    receive(message, ask) {
+      if (message.session) this.trouble = '';
+      ask[this.plots.receive(message)]?.();
     },
     range(whole) {
       this.trouble = '';

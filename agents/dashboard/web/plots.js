@@ -19,10 +19,30 @@ class Rows {
     this.columns = columns;
     this.next = next;
   }
+  // Whether nothing lies between the rows here and a snapshot's.
+  reach({ columns: [times] }) {
+    const last = this.columns[0].at(-1);
+    return last === undefined ? !times.length : times[0] <= last;
+  }
+  // Takes a snapshot and keeps what is older.
+  join({ columns, next }) {
+    this.cut(columns[0][0]);
+    this.columns = this.columns.map((column, i) => column.concat(columns[i]));
+    this.next = next;
+  }
+  cut(time) {
+    const times = this.columns[0];
+    if (!(times.at(-1) >= time)) return;
+    let n = times.length;
+    while (n && times[n - 1] >= time) n--;
+    for (const column of this.columns) column.length = n;
+  }
   // Rows are numbered: what is here already is left out. False when some are missing.
   put({ first, next, columns }) {
     if (first > this.next) return false;
     const skip = this.next - first;
+    // A session that was read while the server still read what has been is ahead of the server's rows.
+    this.cut(columns[0][skip]);
     columns.forEach((column, i) => {
       for (let k = skip; k < column.length; k++) this.columns[i].push(column[k]);
     });
@@ -45,6 +65,7 @@ export class Plots {
     this.onView = onView;
     this.view = null; // {min, max} when zoomed or moved
     this.whole = false;
+    this.complete = false; // the whole session is here
     this.paused = false;
     this.resizes = new ResizeObserver(() => this.fit());
     for (const place of places) this.resizes.observe(place);
@@ -57,18 +78,27 @@ export class Plots {
     this.make();
   }
 
-  /** Takes a message of the symbol's channel; false when rows are missing and a snapshot is needed. */
-  receive(message) {
-    const { all, put } = message;
-    if (all) {
-      this.predictions.all(all.predictions);
-      this.executions.all(all.executions);
+  /** Takes a message of the symbol's channel; what is to be asked for: 'snapshot' when rows are missing, 'session' when
+   *  the whole session is to be shown and is not here. */
+  receive({ all, session, put }) {
+    let missing;
+    if (session && this.whole) {
+      this.each((rows, name) => rows.all(session[name]));
+      this.complete = true;
+    } else if (all) {
+      this.complete &&= this.predictions.reach(all.predictions) && this.executions.reach(all.executions);
+      this.each((rows, name) => (this.complete ? rows.join(all[name]) : rows.all(all[name])));
+      if (this.whole && !this.complete) missing = 'session';
     } else if (put) {
-      if (!this.predictions.put(put.predictions) || !this.executions.put(put.executions)) return false;
+      if (!this.predictions.put(put.predictions) || !this.executions.put(put.executions)) return 'snapshot';
       if (!this.whole && !this.view && !this.paused) this.trim();
     }
     if (!this.paused) this.draw();
-    return true;
+    return missing;
+  }
+
+  each(take) {
+    for (const name of ['predictions', 'executions']) take(this[name], name);
   }
 
   trim() {
@@ -122,6 +152,7 @@ export class Plots {
   }
   showWhole(whole) {
     this.whole = whole;
+    this.complete = false;
     this.follow();
   }
   changed() {
