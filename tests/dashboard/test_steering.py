@@ -74,13 +74,20 @@ def test_refused_edit_is_rolled_back_with_the_reason(page: Page, desk: Desk, das
     open_page(page, dashboard.url, tab="controls")
     expect(cell(page, "controls", "BAC", "max_position_dollars")).to_have_text("20,000.00")
     before = control(desk, "BAC")
-    for wrong in ("-5", "plenty"):
+    for wrong in ("-5", "plenty", "1,5", "1000,50", "1,000,5", "1.000,5"):
         edit(page, "BAC", "max_position_dollars", wrong)
         expect(page.locator(".q-notification", has_text="Refused: BAC").last).to_contain_text("max_position_dollars")
         expect(cell(page, "controls", "BAC", "max_position_dollars")).to_have_text("20,000.00")
     assert control(desk, "BAC") == before
     close = page.locator(".q-notification", has_text="Refused: BAC").last.get_by_role("button")
     expect(close).to_have_css("color", "rgb(255, 255, 255)")  # as the text beside it, on red
+
+
+def test_commas_between_thousands_are_taken_as_they_are_shown(page: Page, desk: Desk, dashboard: Served) -> None:
+    open_page(page, dashboard.url, tab="controls")
+    expect(cell(page, "controls", "BAC", "max_position_dollars")).to_have_text("20,000.00")
+    edit(page, "BAC", "max_position_dollars", "1,234,567.50")
+    wait_until(lambda: control(desk, "BAC")["max_position_dollars"] == 1_234_567.5, "the edit to be written")
 
 
 def test_lot_that_is_too_small_to_open_anything_is_pointed_out(page: Page, desk: Desk, dashboard: Served) -> None:

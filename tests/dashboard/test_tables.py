@@ -139,3 +139,32 @@ def test_page_is_told_at_most_four_times_a_second(page: Page, kafka: Kafka, pref
         assert 0 < len(got) - before <= 4 * seconds + 2
         assert all("all" not in message for message in got[before:])
         page.close()
+
+
+KEEP_LINE = """() => {
+  const Plain = WebSocket;
+  window.WebSocket = class extends Plain {
+    constructor(...given) {
+      super(...given);
+      if (given[0].endsWith('/live')) window.line = this;
+    }
+  };
+}"""
+TELL = "messages => { for (const data of messages) line.onmessage({ data: JSON.stringify({ positions: data }) }); }"
+
+
+def test_rows_that_wait_to_be_shown_do_not_land_on_a_snapshot(page: Page, desk: Desk, dashboard: Served) -> None:
+    """The grid takes changes some milliseconds later, and a snapshot at once."""
+    page.add_init_script(f"({KEEP_LINE})()")
+    open_page(page, dashboard.url, tab="positions")
+    expect(cell(page, "positions", "AAPL", "trades")).to_be_visible()
+    positions = desk.pipeline.table("positions")
+
+    def row(symbol: str, trades: int) -> list[Any]:
+        return [symbol, *({**positions[symbol], "trades": trades}[column] for column in COLUMNS["positions"])]
+
+    snapshot = [row(symbol, 222_222) for symbol in positions]
+    page.evaluate(TELL, [{"put": [row("AAPL", 111_111)]}, {"all": snapshot}, {"put": [row("BAC", 333_333)]}])
+    expect(cell(page, "positions", "BAC", "trades")).to_have_text("333,333")
+    expect(cell(page, "positions", "GOOG", "trades")).to_have_text("222,222")
+    assert cell(page, "positions", "AAPL", "trades").inner_text() == "222,222"

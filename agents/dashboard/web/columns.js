@@ -72,11 +72,13 @@ const WIDE = { text: 340, reason: 150, value: 200, rule: 128, agent: 120 };
 const SIGNED = new Set(['net', 'realised', 'unrealised', 'exposure', 'shares', 'position', 'position_after', 'position_before']);
 const NUMBERS = new Set(['price', 'dollars', 'shares', 'whole', 'number']);
 
+// Commas may only stand between thousands: where they are decimal points, 1,5 must not become 15.
+const GROUPED = /^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$/;
 // Text that is no number goes to the server as it is: the refusal there names the field and the reason.
 function typed(change) {
   const text = String(change.newValue ?? '').trim();
   if (text === '') return null;
-  const value = Number(text.replaceAll(',', ''));
+  const value = Number(GROUPED.test(text) ? text.replaceAll(',', '') : text);
   return Number.isFinite(value) ? value : text;
 }
 

@@ -69,6 +69,7 @@ export default {
     receive(message) {
       if (!message) return;
       if (message.all) {
+        this.api.flushAsyncTransactions(); // else older rows that still wait would land on top of these
         this.ids = new Set(message.all.map(row => row[0]));
         this.api.setGridOption('rowData', message.all);
         return;
