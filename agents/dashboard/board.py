@@ -13,7 +13,7 @@ import orjson
 from agents.dashboard import tables
 from agents.dashboard.controls import ControlDesk
 from agents.dashboard.history import History, execution_row, prediction_row
-from agents.dashboard.machine import Machine
+from agents.dashboard.machine import Banner, Machine
 from agents.dashboard.money import EquityCurve, Money
 from agents.dashboard.tables import Row, Table
 from schemas import records, topics
@@ -323,7 +323,7 @@ class Board:
         everyone = self.controls.everyone
         if everyone is not None and everyone != "ACTIVE":
             text = f"Every symbol is {everyone}, whatever its own control says, until you resume all."
-            state["banners"].append({"level": "warn", "text": text})
+            state["banners"].append(vars(Banner("warn", text)))
         return _json(state)
 
     def _next_decision(self, effective_from: int | None = None) -> int | None:

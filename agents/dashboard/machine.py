@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from schemas import topics
 from schemas.records import Checkpoint
 from schemas.topics import Topic
 
+log = logging.getLogger(__name__)
+
 # What each money agent reads, and whether its writers' transactions leave markers in that log.
 SOURCES: Mapping[str, tuple[Topic, int]] = {
     "signals": (topics.QUOTES, 0),
@@ -23,6 +26,8 @@ SOURCES: Mapping[str, tuple[Topic, int]] = {
 PULSE_TOPICS = tuple(topic for topic, _ in SOURCES.values())
 _STUCK_SECONDS = 5.0
 _RECENT_SECONDS = 30.0
+_UNREADABLE_SECONDS = 900.0
+"""How long a record that could not be read is told of: as long as the plots show what was beside it."""
 _DAY_SECONDS = 86_400.0
 
 
@@ -44,6 +49,15 @@ class Health:
     figures: Mapping[str, float] = field(default_factory=dict)
     agent: str | None = None
     watching: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What a person should be told. detail: the part that changes while it lasts."""
+
+    level: str
+    text: str
+    detail: str = ""
 
 
 @dataclass
@@ -69,7 +83,7 @@ class Machine:
         self._pulse_trouble: str | None = None
         self._caught_up: bool | None = None
         self._behind_since: dict[str, float] = {}
-        self._unreadable: list[str] = []
+        self._unreadable: tuple[float, str] | None = None  # when it was met, which and why
         self._fault: str | None = None
         self._health: Mapping[str, Health] = {}
 
@@ -115,8 +129,10 @@ class Machine:
         self._caught_up = caught_up
 
     def note_unreadable(self, where: str, why: str) -> None:
-        """A record that the dashboard could not read."""
-        self._unreadable = [*self._unreadable[-9:], f"{where}: {why}"]
+        """A record that the dashboard could not read. The log names the first of those that come close together."""
+        if not self._told_of_unreadable():
+            log.warning("a record could not be read and is left out: %s: %s", where, why)
+        self._unreadable = self._now(), f"{where}: {why}"
 
     def note_health(self, health: Mapping[str, Health]) -> None:
         """What the health pages said, by address."""
@@ -140,8 +156,11 @@ class Machine:
             "decision_age_p99": ages[int(len(ages) * 0.99)] if live else None,
             "quoted": self._quoted,
             "health": [vars(health) for health in self._health.values()],
-            "banners": [{"level": level, "text": text} for level, text in self._banners(agents, now)],
+            "banners": [vars(banner) for banner in self._banners(agents, now)],
         }
+
+    def _told_of_unreadable(self) -> bool:
+        return self._unreadable is not None and self._now() - self._unreadable[0] <= _UNREADABLE_SECONDS
 
     def _agent(self, role: str, now: float) -> dict[str, Any]:
         topic, markers = SOURCES[role]
@@ -183,35 +202,37 @@ class Machine:
             row["last_commit"] = max(row["last_commit"], place.committed)
         return list(instances.values())
 
-    def _banners(self, agents: list[dict[str, Any]], now: float) -> list[tuple[str, str]]:
+    def _banners(self, agents: list[dict[str, Any]], now: float) -> list[Banner]:
         if self._fault is not None:
-            return [("bad", f"The dashboard has stopped reading by a fault of its own, start it again: {self._fault}")]
+            return [
+                Banner("bad", "The dashboard has stopped reading by a fault of its own, start it again:", self._fault)
+            ]
         # The reader's own first: the broker may answer the pulse while the reader cannot begin.
         trouble = self._reading_trouble or self._pulse_trouble
         if trouble is None and self._caught_up is None:
             trouble = "Reading the topics has not begun"
         if trouble is not None:
-            return [("bad", f"{trouble}. What is shown is what was last known.")]
+            return [Banner("bad", f"{trouble}. What is shown is what was last known.")]
         banners = []
         for agent in agents:
             if agent["down"]:
                 since = "never" if agent["last_commit"] is None else f"{now - agent['last_commit']:.0f} s ago"
-                banners.append(
-                    ("bad", f"The {agent['role']} agent is down: {agent['lag']} records wait, last commit {since}.")
-                )
+                waiting = f"{agent['lag']} records wait, last commit {since}."
+                banners.append(Banner("bad", f"The {agent['role']} agent is down:", waiting))
         banners += [
-            ("bad", f"{health.agent or 'The agent'} at {health.url} is not ready: {health.text}")
+            Banner("bad", f"{health.agent or 'The agent'} at {health.url} is not ready:", health.text)
             for health in self._health.values()
             if not health.ready
         ]
         if not self._caught_up:
-            banners.append(("info", "Reading what has been …"))
+            banners.append(Banner("info", "Reading what has been …"))
         elif self._quoted is None and self._ends:
-            banners.append(("warn", "The feed is silent: no quotes have come yet."))
+            banners.append(Banner("warn", "The feed is silent:", "no quotes have come yet."))
         elif self._quoted is not None and now - self._quoted > self._silent_seconds:
-            banners.append(("warn", f"The feed is silent: no quotes for {_duration(now - self._quoted)}."))
-        if self._unreadable:
-            banners.append(("warn", f"Records that could not be read, the last: {self._unreadable[-1]}"))
+            banners.append(Banner("warn", "The feed is silent:", f"no quotes for {_duration(now - self._quoted)}."))
+        if self._unreadable is not None and self._told_of_unreadable():
+            last = f"the last: {self._unreadable[1]}"
+            banners.append(Banner("warn", "Records could not be read and are missing here,", last))
         return banners
 
 

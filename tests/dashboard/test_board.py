@@ -267,7 +267,7 @@ def test_record_that_cannot_be_read_is_told_and_the_rest_goes_on(board: Board) -
     board.apply([Record("pnl", {"symbol": 5}), Record("preds", pred(1))])
     assert len(board.tables["preds"]) == 1
     board.machine.note_caught_up(True)
-    assert any("could not be read" in banner["text"] for banner in board.machine.state()["banners"])
+    assert any("could not be read" in text for text in texts(board.machine))
 
 
 @pytest.mark.parametrize("wrong", [{"symbol": 5}, 7])
@@ -275,7 +275,7 @@ def test_records_beside_one_that_cannot_be_read_are_taken(board: Board, wrong: o
     board.machine.note_caught_up(True)
     board.apply([Record("preds", pred(1)), Record("preds", wrong, at=7), Record("preds", pred(2))])
     assert json.loads(board.plot("AAPL", 0, 0))["all"]["predictions"]["columns"][0] == [1.0, 2.0]
-    assert any("preds [0] 7" in banner["text"] for banner in board.machine.state()["banners"])
+    assert any("preds [0] 7" in text for text in texts(board.machine))
 
 
 def test_tombstone_drops_a_row_and_a_later_record_brings_it_back(board: Board) -> None:
@@ -304,7 +304,7 @@ def checkpoint(role: str, offset: int, committed: int) -> Record:
 
 
 def texts(machine: Machine) -> list[str]:
-    return [banner["text"] for banner in machine.state()["banners"]]
+    return [f"{banner['text']} {banner['detail']}".strip() for banner in machine.state()["banners"]]
 
 
 def test_agent_is_down_when_it_lags_and_has_not_committed_for_a_while() -> None:
@@ -342,6 +342,40 @@ def test_feed_is_not_called_silent_before_the_broker_was_asked() -> None:
     assert texts(machine) == []
     machine.note_ends({"quotes": {}, "signals": {}, "executions": {}})
     assert texts(machine) == ["The feed is silent: no quotes have come yet."]
+
+
+def test_record_that_could_not_be_read_is_told_of_for_a_quarter_of_an_hour(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    machine = Machine(clock)
+    machine.note_caught_up(True)
+    for offset in (6, 7):
+        machine.note_unreadable(f"pnl [0] {offset}", "no number")
+        clock.now += 600
+        told = f"Records could not be read and are missing here, the last: pnl [0] {offset}: no number"
+        assert texts(machine) == [told]
+    clock.now += 600
+    assert texts(machine) == []
+    machine.note_unreadable("pnl [0] 8", "no number")
+    logged = [record.getMessage() for record in caplog.records]
+    assert [message.partition(": ")[2] for message in logged] == ["pnl [0] 6: no number", "pnl [0] 8: no number"]
+
+
+def test_what_a_banner_says_is_the_same_while_it_lasts() -> None:
+    """A screen reader says it again when it changes; the rest is detail."""
+    clock = Clock()
+    machine = Machine(clock)
+    machine.note_caught_up(True)
+    machine.on_checkpoint(checkpoint("signals", 5, 900))
+    said, details = [], set()
+    for second in range(30):
+        clock.now += 1
+        machine.note_ends({"quotes": {0: 10 + second // 15}, "signals": {}, "executions": {}}, quoted=900.0)
+        machine.note_unreadable(f"pnl [0] {second}", "no number")
+        banners = machine.state()["banners"]
+        said.append([banner["text"] for banner in banners])
+        details |= {banner["detail"] for banner in banners}
+    assert len(details) > 30
+    assert said[10] == said[14] == ["The signals agent is down:", "The feed is silent:", said[0][-1]]
 
 
 def test_transaction_marker_at_the_end_is_no_lag() -> None:
@@ -386,7 +420,7 @@ def test_executions_beside_one_that_cannot_be_read_keep_their_own_places(board: 
     board.apply([Record("executions", execution(1, 0), at=0), wrong, Record("executions", execution(2, 0), at=2)])
     rows = json.loads(board.snapshot("executions"))["all"]
     assert [row[0] for row in rows] == ["0-0", "0-2"]
-    assert any("executions [0] 1" in banner["text"] for banner in board.machine.state()["banners"])
+    assert any("executions [0] 1" in text for text in texts(board.machine))
 
 
 def test_value_that_holds_two_records_is_none(board: Board) -> None:
@@ -397,4 +431,4 @@ def test_value_that_holds_two_records_is_none(board: Board) -> None:
     board.machine.note_caught_up(True)
     board.apply([Two("preds", None, at=7), Record("preds", pred(3))])
     assert json.loads(board.plot("AAPL", 0, 0))["all"]["predictions"]["columns"][0] == [3.0]
-    assert any("preds [0] 7" in banner["text"] for banner in board.machine.state()["banners"])
+    assert any("preds [0] 7" in text for text in texts(board.machine))

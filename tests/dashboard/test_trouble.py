@@ -52,6 +52,18 @@ def same_as_topic(page: Page, desk) -> bool:
     return plot_data(page)["predictions"][0] == expected
 
 
+# Changes of banners that a screen reader would say: of what is there already, and outside of what is not announced.
+COUNT_ANNOUNCED = """() => {
+  mm.announced = 0;
+  new MutationObserver(changes => {
+    for (const { target, removedNodes } of changes) {
+      const place = target.nodeType === Node.TEXT_NODE ? target.parentElement : target;
+      if (place.closest('p') ? !place.closest('[aria-live=off]') : removedNodes.length) mm.announced++;
+    }
+  }).observe(document.querySelector('.mm-banners'), { subtree: true, childList: true, characterData: true });
+}"""
+
+
 def test_page_tells_of_a_silent_feed_and_of_an_agent_that_is_down(page: Page, kafka, prefix: str) -> None:
     with (
         running_desk(kafka.bootstrap, prefix, past_seconds=20) as desk,
@@ -67,6 +79,11 @@ def test_page_tells_of_a_silent_feed_and_of_an_agent_that_is_down(page: Page, ka
         expect(open_banners).to_contain_text("The portfolio agent is down", timeout=40_000)
         desk.silence()
         expect(open_banners).to_contain_text("The feed is silent: no quotes for", timeout=40_000)
+        page.evaluate(COUNT_ANNOUNCED)
+        changing = open_banners.locator("p", has_text="The portfolio agent is down").locator("[aria-live=off]")
+        for _ in range(3):
+            expect(changing).not_to_have_text(changing.inner_text())
+        assert page.evaluate("() => mm.announced") == 0
         desk.pipeline.start("portfolio")
         expect(open_banners).not_to_contain_text("The portfolio agent is down", timeout=40_000)
         page.close()

@@ -1,12 +1,12 @@
-// What a person should know before anything else.
+// What a person should know before anything else. A screen reader says it once: what changes each second is not announced.
 import { onState, subscribe } from 'mm/live.js';
 
 export default {
   template: `
-    <div class="mm-banners" role="alert" aria-live="assertive">
-      <p v-for="banner in shown" :key="banner.text" :data-level="banner.level">{{ banner.text }}</p>
+    <div class="mm-banners" role="alert" aria-atomic="false">
+      <p v-for="banner in shown" :key="banner.text" :data-level="banner.level">{{ banner.text + ' ' }}<span v-if="banner.detail" aria-live="off">{{ banner.detail }}</span></p>
     </div>`,
-  data: () => ({ banners: [], state: 'connecting', began: Date.now() }),
+  data: () => ({ banners: [], state: 'connecting' }),
   computed: {
     shown() {
       if (this.state !== 'reconnecting') return this.banners;
