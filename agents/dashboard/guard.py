@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -25,7 +26,7 @@ SESSION_SECONDS = 12 * 3600
 _WRONG_PASSWORD_SECONDS = 0.5
 _MOST_SESSIONS = 1_000
 _MOST_FORM_BYTES = 4_096
-_LOGGED_OUT = 1008
+_NO_SESSION = 1008
 
 _HEADERS = [
     (b"x-frame-options", b"DENY"),
@@ -45,8 +46,8 @@ class Guard:
     """Wraps the whole web application.
 
     Without a password only the loopback's own names are served, so that no foreign page can reach it under a name of
-    its own. With one, everything but the login page needs a session, whose WebSockets end with its logout. A request
-    that names another origin is refused, and a WebSocket that names none.
+    its own. With one, everything but the login page needs a session, whose WebSockets end with it. A request that
+    names another origin is refused, and a WebSocket that names none.
     """
 
     def __init__(self, app: App, password: str | None, cookie: str = "mm_dashboard") -> None:
@@ -54,7 +55,7 @@ class Guard:
         self._password = password
         self._cookie = cookie
         self._sessions: dict[str, float] = {}
-        self._sockets: dict[str, set[_Socket]] = {}
+        self._sockets: set[_Socket] = set()
         self._door = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,20 +79,13 @@ class Guard:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: MutableMapping[str, str]) -> None:
         session = _digest(self._session(headers) or "")
         if scope["type"] == "websocket":
-            socket = _Socket(receive, send)
-            sockets = self._sockets.setdefault(session, set())
-            sockets.add(socket)
-            try:
-                await self.app(scope, socket.receive, socket.send)
-            finally:
-                sockets.discard(socket)
-                if not sockets:
-                    self._sockets.pop(session, None)
+            await self._connect(scope, _Socket(receive, send, session))
             return
         if scope["path"] == "/logout" and scope["method"] == "POST":
             self._sessions.pop(session, None)
-            for socket in self._sockets.pop(session, set()):
-                socket.drop()
+            for socket in self._sockets:
+                if socket.session == session:
+                    socket.drop()
             await _answer(send, 303, b"", [(b"location", b"/login")])
             return
         if scope["path"] == "/login":
@@ -104,6 +98,18 @@ class Guard:
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+    async def _connect(self, scope: Scope, socket: _Socket) -> None:
+        """Serve a WebSocket until its page goes or its session ends; without a password there is none."""
+        self._sockets.add(socket)
+        left = self._sessions.get(socket.session, math.inf) - time.monotonic()
+        ending = asyncio.get_running_loop().call_later(left, socket.drop) if left < math.inf else None
+        try:
+            await self.app(scope, socket.receive, socket.send)
+        finally:
+            self._sockets.discard(socket)
+            if ending is not None:
+                ending.cancel()
 
     def _foreign(self, scope: Scope, headers: MutableMapping[str, str]) -> str | None:
         """Why a request comes from where it must not, None when it does not."""
@@ -162,9 +168,10 @@ class Guard:
 
 
 class _Socket:
-    """A WebSocket that can be dropped: for the application its page has then gone."""
+    """A WebSocket of a session that can be dropped: for the application its page has then gone."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, session: str) -> None:
+        self.session = session
         self._receive = receive
         self._send = send
         self._dropped = asyncio.Event()
@@ -182,8 +189,8 @@ class _Socket:
             if coming.done() and not self._dropped.is_set():
                 return coming.result()
             with contextlib.suppress(RuntimeError, OSError):  # the page has closed it meanwhile
-                await self._send({"type": "websocket.close", "code": _LOGGED_OUT})
-            return {"type": "websocket.disconnect", "code": _LOGGED_OUT}
+                await self._send({"type": "websocket.close", "code": _NO_SESSION})
+            return {"type": "websocket.disconnect", "code": _NO_SESSION}
         finally:
             coming.cancel()
             dropped.cancel()

@@ -5,12 +5,14 @@ import http.client
 import json
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from typing import Any
 
 import pytest
 import websockets
 from playwright.sync_api import BrowserContext, Page, expect
 
+from agents.dashboard import guard
 from agents.dashboard.settings import DashboardSettings
 from agents.stream.errors import BadConfiguration
 from tests.dashboard.loops import in_own_loop
@@ -176,6 +178,33 @@ def test_logout_ends_the_sockets_of_its_session_and_of_no_other(locked_door: Ser
             return ended.close_code or 0, kept.state is websockets.State.OPEN
 
     assert in_own_loop(attempt()) == (1008, True)
+
+
+def test_socket_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "SESSION_SECONDS", 1)
+
+    async def application(scope: guard.Scope, receive: guard.Receive, send: guard.Send) -> None:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    async def attempt() -> list[int]:
+        door = guard.Guard(application, PASSWORD)
+        sent: list[MutableMapping[str, Any]] = []
+        coming: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        coming.put_nowait({"type": "http.request", "body": urllib.parse.urlencode({"password": PASSWORD}).encode()})
+        login = {"type": "http", "method": "POST", "path": "/login", "headers": [(b"host", b"desk")]}
+        await door(login, coming.get, send)
+        cookie = dict(sent[0]["headers"])[b"set-cookie"].split(b";")[0]
+        coming.put_nowait({"type": "websocket.connect"})
+        headers = [(b"host", b"desk"), (b"origin", b"http://desk"), (b"cookie", cookie)]
+        await asyncio.wait_for(door({"type": "websocket", "path": "/live", "headers": headers}, coming.get, send), 30)
+        return [message["code"] for message in sent if message["type"] == "websocket.close"]
+
+    assert in_own_loop(attempt()) == [1008]
 
 
 def test_other_pages_of_a_session_ask_for_the_password_after_a_logout(
