@@ -14,26 +14,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agents.backtest.arrow import numbers
-from agents.backtest.store import utc_date
+from agents.backtest.store import symbol_of, utc_date
+from agents.feeds.quotes import TS_NAMES
 from agents.stream.errors import BadConfiguration
 from schemas.times import rfc3339
 
 _DATE_FOLDER = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 _DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?!\d)")
-_SYMBOL_FOLDER = re.compile(r"symbol=([^/]+)")
-_TS_NAMES = ("ts", "ts_ns")
 _ROWS_OF_A_TASK = 500_000
 _SYMBOLS_OF_A_BLOCK = 64
 
 
 @dataclass(frozen=True)
 class QuoteFile:
-    """One Parquet file. first_ts, last_ts: ns, of its rows; stamp: changes when the file does."""
+    """One Parquet file.
+
+    mixed: the column `symbol` says which rows are of which symbol, or of none; else all rows are of the only one;
+    ts_name: of the column; first_ts, last_ts: ns, of its rows; stamp: changes when the file does.
+    """
 
     path: str
     date: datetime.date
     symbols: tuple[str, ...]
+    mixed: bool
     rows: int
+    ts_name: str
     first_ts: int
     last_ts: int
     stamp: str
@@ -108,10 +113,10 @@ def find_files(
         named = _date_of_name(path)
         if named is not None and not _within(named, first, last):
             continue
-        folder = _SYMBOL_FOLDER.search(path)
-        if symbols and folder and folder[1] not in symbols:
+        symbol = symbol_of(path)
+        if symbols and symbol and symbol not in symbols:
             continue
-        file = _describe(Path(path), named, folder[1] if folder else None)
+        file = _describe(Path(path), named, symbol)
         if file is None or not _within(file.date, first, last):
             continue
         if not symbols or set(file.symbols) & set(symbols):
@@ -174,7 +179,7 @@ def _describe(path: Path, date: datetime.date | None, symbol: str | None) -> Quo
     except (OSError, pa.ArrowException) as error:
         raise BadConfiguration(f"{path}: cannot be read: {error}") from error
     names = file.schema_arrow.names
-    ts_name = next((name for name in _TS_NAMES if name in names), None)
+    ts_name = next((name for name in TS_NAMES if name in names), None)
     missing = [name for name in ("bid", "bid_size", "ask", "ask_size") if name not in names]
     missing += [] if ts_name else ["ts"]
     missing += [] if symbol or "symbol" in names else ["symbol"]
@@ -182,7 +187,13 @@ def _describe(path: Path, date: datetime.date | None, symbol: str | None) -> Quo
         raise BadConfiguration(f"{path}: missing column {', '.join(missing)}; it has: {', '.join(names)}")
     if not file.metadata.num_rows:
         return None
-    first_ts, last_ts = _range(file, names.index(ts_name), ts_name)
+    try:
+        first_ts, last_ts = _range(file, names.index(ts_name), ts_name)
+    except (ValueError, pa.ArrowException) as error:
+        raise BadConfiguration(
+            f"{path}: {ts_name} is neither nanoseconds since 1970 nor a timestamp: {error}; turn it into some with: "
+            f"mm import csv {path} --to data"
+        ) from error
     if date is None:
         date = utc_date(first_ts)
         if utc_date(last_ts) != date:
@@ -190,9 +201,9 @@ def _describe(path: Path, date: datetime.date | None, symbol: str | None) -> Quo
                 f"{path} holds {rfc3339(first_ts)} to {rfc3339(last_ts)}, more than one date; divide it with: "
                 f"mm import csv {path} --to data"
             )
-    symbols = (symbol,) if symbol else _symbols(file, names.index("symbol"))
+    symbols, mixed = ((symbol,), False) if symbol else _symbols(path, file, names.index("symbol"))
     stamp = f"{status.st_size} {status.st_mtime_ns}"
-    return QuoteFile(str(path), date, symbols, file.metadata.num_rows, first_ts, last_ts, stamp)
+    return QuoteFile(str(path), date, symbols, mixed, file.metadata.num_rows, ts_name, first_ts, last_ts, stamp)
 
 
 def _range(file: pq.ParquetFile, column: int, name: str) -> tuple[int, int]:
@@ -207,7 +218,10 @@ def _range(file: pq.ParquetFile, column: int, name: str) -> tuple[int, int]:
     else:
         if pa.types.is_int64(file.schema_arrow.field(name).type):
             return min(lows), max(highs)
-    values = numbers(ns_of(file.read([name]).column(0)))
+    column = file.read([name]).column(0)
+    if column.null_count:
+        raise ValueError("there are rows without one")
+    values = numbers(ns_of(column))
     return int(values.min()), int(values.max())
 
 
@@ -218,17 +232,32 @@ def ns_of(column: Any) -> Any:
     return column.cast(pa.int64())
 
 
-def _symbols(file: pq.ParquetFile, column: int) -> tuple[str, ...]:
-    single = set()
+def _symbols(path: Path, file: pq.ParquetFile, column: int) -> tuple[tuple[str, ...], bool]:
+    """The symbols of a file, and whether its rows are not all of one, from the statistics where they tell."""
+    kind = file.schema_arrow.field("symbol").type
+    text = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if text not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
+        raise BadConfiguration(
+            f"{path}: symbol is {kind}, not text; turn it into some with: mm import csv {path} --to data"
+        )
+    found: set[str | None] = set()
     for group in range(file.metadata.num_row_groups):
         statistics = file.metadata.row_group(group).column(column).statistics
         if statistics is None or not statistics.has_min_max or statistics.min != statistics.max:
             break
-        single.add(statistics.min)
+        if not statistics.has_null_count or statistics.null_count:
+            break
+        found.add(statistics.min)
     else:
-        return tuple(sorted(single))
-    values = file.read(["symbol"]).column(0).unique().to_pylist()
-    return tuple(sorted(value for value in values if value))
+        return _named(path, found)
+    return _named(path, set(file.read(["symbol"]).column(0).unique().to_pylist()))
+
+
+def _named(path: Path, found: set[str | None]) -> tuple[tuple[str, ...], bool]:
+    symbols = tuple(sorted(symbol for symbol in found if symbol))
+    if not symbols:
+        raise BadConfiguration(f"{path}: no row has a symbol")
+    return symbols, len(found) > 1
 
 
 def _days(files: Sequence[QuoteFile]) -> list[Day]:

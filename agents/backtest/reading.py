@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +11,15 @@ import pyarrow.parquet as pq
 
 from agents.backtest.arrow import numbers as numbers_of
 from agents.backtest.catalog import QuoteFile, ns_of
-from agents.feeds.files import QuoteFiles
+from agents.feeds.merging import merge
+from agents.feeds.quotes import Quotes, sorted_quotes
 from agents.stream.errors import BadConfiguration
 from schemas.columns import NO_LIMIT, QUOTE, SKIP, Columns
 
 _PRICES = ("bid", "bid_size", "ask", "ask_size")
 _ROWS = 1 << 17
+_MERGED_ROWS = 1 << 14
+"""Of each file at a time, where many are merged at once."""
 _ABSENT = -1
 
 
@@ -30,7 +32,7 @@ def read_part(files: Sequence[QuoteFile], numbers: Mapping[str, int]) -> Iterato
     """
     alone, overlapping = _divide(files)
     for file in sorted(alone, key=lambda file: file.first_ts):
-        yield from _read(file, numbers)
+        yield from _read(file, numbers, _ROWS)
     if overlapping:
         yield from _merge(overlapping, numbers)
 
@@ -58,27 +60,27 @@ def _divide(files: Sequence[QuoteFile]) -> tuple[list[QuoteFile], list[QuoteFile
     )
 
 
-def _read(file: QuoteFile, numbers: Mapping[str, int]) -> Iterator[Columns]:
+def _read(file: QuoteFile, numbers: Mapping[str, int], rows: int) -> Iterator[Columns]:
     try:
-        parquet = pq.ParquetFile(file.path, memory_map=True, read_dictionary=["symbol"])
-        ts_name = "ts" if "ts" in parquet.schema_arrow.names else "ts_ns"
-        wanted = [ts_name, *_PRICES] + ([] if len(file.symbols) == 1 else ["symbol"])
+        symbol = ["symbol"] if file.mixed else []
+        parquet = pq.ParquetFile(file.path, memory_map=True, read_dictionary=symbol)
+        wanted = [file.ts_name, *_PRICES, *symbol]
         last_ts = np.iinfo(np.int64).min
-        for batch in parquet.iter_batches(_ROWS, columns=wanted, use_threads=False):
-            columns = _columns(batch, ts_name, file, numbers)
+        for batch in parquet.iter_batches(rows, columns=wanted, use_threads=False):
+            columns = _columns(batch, file, numbers)
             ts = columns.ts
             if ts[0] < last_ts or (ts[1:] < ts[:-1]).any():
-                raise BadConfiguration(f"{file.path} is not sorted by {ts_name}; sort it with: mm import csv")
+                raise BadConfiguration(f"{file.path} is not sorted by {file.ts_name}; sort it with: mm import csv")
             last_ts = ts[-1]
             yield columns
     except (OSError, pa.ArrowException) as error:
         raise BadConfiguration(f"{file.path}: cannot be read: {error}") from error
 
 
-def _columns(batch: pa.RecordBatch, ts_name: str, file: QuoteFile, numbers: Mapping[str, int]) -> Columns:
-    ts = batch.column(ts_name)
+def _columns(batch: pa.RecordBatch, file: QuoteFile, numbers: Mapping[str, int]) -> Columns:
+    ts = batch.column(file.ts_name)
     if ts.null_count:
-        raise BadConfiguration(f"{file.path} has rows without {ts_name}")
+        raise BadConfiguration(f"{file.path} has rows without {file.ts_name}")
     rows = len(batch)
     columns = Columns(0)
     columns.length = rows
@@ -86,7 +88,7 @@ def _columns(batch: pa.RecordBatch, ts_name: str, file: QuoteFile, numbers: Mapp
     columns.latest_ts = np.broadcast_to(NO_LIMIT, 1).repeat(rows)
     for name in _PRICES:
         setattr(columns, name, _writable(numbers_of(batch.column(name).cast(pa.float64()))))
-    if len(file.symbols) == 1:
+    if not file.mixed:
         columns.number = np.full(rows, numbers[file.symbols[0]], np.int32)
         columns.kind = np.full(rows, QUOTE, np.uint8)
     else:
@@ -123,13 +125,18 @@ def _writable(values: np.ndarray) -> np.ndarray:
 
 
 def _merge(files: Sequence[QuoteFile], numbers: Mapping[str, int]) -> Iterator[Columns]:
-    for quotes in QuoteFiles([Path(file.path) for file in files]):
+    for quotes in merge([_quotes(file, numbers) for file in files]):
         columns = Columns(0)
         columns.length = len(quotes)
-        columns.ts = np.array(quotes.ts)
+        columns.ts = quotes.ts
         columns.latest_ts = np.full(len(quotes), NO_LIMIT)
         for name in _PRICES:
-            setattr(columns, name, np.array(getattr(quotes, name)))
-        known = np.array([numbers.get(symbol, _ABSENT) for symbol in quotes.symbols], np.int32)
-        _place(columns, known[quotes.number])
+            setattr(columns, name, getattr(quotes, name))
+        _place(columns, quotes.number)
         yield columns
+
+
+def _quotes(file: QuoteFile, numbers: Mapping[str, int]) -> Iterator[Quotes]:
+    symbols = list(numbers)
+    for columns in _read(file, numbers, _MERGED_ROWS):
+        yield sorted_quotes(symbols, columns.number, columns.ts, [getattr(columns, name) for name in _PRICES])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,7 +28,7 @@ SCHEMA = pa.schema(
 
 _NS = 1_000_000_000
 _ROW_GROUP = 1 << 17
-_NAME = re.compile(r"[^A-Za-z0-9._-]")
+_SYMBOL_FOLDER = re.compile(r"symbol=([^/]+)")
 
 
 def write_file(path: Path, symbol: str, ts: np.ndarray, prices: tuple[np.ndarray, ...]) -> None:
@@ -56,8 +57,14 @@ def write_file(path: Path, symbol: str, ts: np.ndarray, prices: tuple[np.ndarray
 
 
 def file_path(folder: Path, date: datetime.date, symbol: str, name: str) -> Path:
-    """Where the quotes of a date and symbol lie that come from one source."""
-    return folder / f"date={date}" / f"symbol={_NAME.sub('_', symbol)}" / f"{_NAME.sub('_', name)}.parquet"
+    """Where the quotes of a date and symbol lie that come from the source with this name, which fits into a path."""
+    return folder / f"date={date}" / f"symbol={urllib.parse.quote(symbol, safe='')}" / f"{name}.parquet"
+
+
+def symbol_of(path: str) -> str | None:
+    """The symbol that a folder of the path names, None where none does."""
+    folder = _SYMBOL_FOLDER.search(path)
+    return urllib.parse.unquote(folder[1]) if folder else None
 
 
 def zone_named(name: str) -> ZoneInfo:

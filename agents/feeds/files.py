@@ -1,6 +1,6 @@
 """Reading quotes from files: CSV, CSV.gz and Parquet, as streams of column chunks merged by ts.
 
-Columns: ts_ns or ts (nanoseconds since the epoch; a Parquet timestamp will do), symbol, bid, bid_size, ask,
+Columns: ts or ts_ns (nanoseconds since the epoch; a Parquet timestamp will do), symbol, bid, bid_size, ask,
 ask_size; others are ignored. An empty or missing price is NaN: whether a quote can be used is the agents' to say.
 """
 
@@ -18,11 +18,10 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from agents.feeds.merging import merge
-from agents.feeds.quotes import Quotes, sorted_quotes
+from agents.feeds.quotes import TS_NAMES, Quotes, sorted_quotes
 from agents.stream.errors import BadConfiguration
 from schemas.times import EARLIEST_TS
 
-_TS_NAMES = ("ts_ns", "ts")
 _PRICES = ("bid", "bid_size", "ask", "ask_size")
 _WANTED_TS = "must be in nanoseconds since 1970; mm import csv reads times of other units, and as text"
 _TYPES = {"symbol": pa.string(), **dict.fromkeys(_PRICES, pa.float64())}
@@ -123,10 +122,10 @@ def _reading(file: _File) -> Iterator[pa.RecordBatch]:
 
 def _ts_name(path: Path, names: Sequence[str]) -> str:
     """Which of the columns is the ts. Raises BadConfiguration when any column is missing."""
-    ts_name = next((name for name in _TS_NAMES if name in names), None)
+    ts_name = next((name for name in TS_NAMES if name in names), None)
     missing = [name for name in _TYPES if name not in names]
     if ts_name is None:
-        missing.insert(0, " or ".join(_TS_NAMES))
+        missing.insert(0, " or ".join(TS_NAMES))
     if missing or ts_name is None:
         raise BadConfiguration(f"{path}: missing column {', '.join(missing)}; it has: {', '.join(names)}")
     return ts_name

@@ -12,6 +12,9 @@ WHOLE, CUT, FIELD_MISSING = 0, 1, 2
 """What `Quotes.defect` says of a row: none, a record that breaks off, a record without its last field."""
 
 
+TS_NAMES = ("ts", "ts_ns")
+"""What the column of times is called in files; where a file has both, the first."""
+
 FUTURE_NS = 5_000_000_000
 """How far agents with default settings believe a ts that lies beyond its record's Kafka timestamp."""
 

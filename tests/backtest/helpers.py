@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from agents.backtest.catalog import Catalog, catalogue, find_files
 from agents.backtest.collect import Collector, Outputs, Summary
 from agents.backtest.controls import ControlLine
+from agents.backtest.store import file_path
 from agents.backtest.task import KINDS, Plan, kept_table, run_task, tasks_of
 from agents.backtest.variant import Options
 from agents.strategy.settings import Settings
@@ -29,8 +30,7 @@ def write_quotes(folder: Path, rows: Iterable[Mapping[str, Any]], row_group_size
     for row in rows:
         grouped.setdefault((row["ts"] // (86_400 * NS), row["symbol"]), []).append(row)
     for (day, symbol), group in grouped.items():
-        date = np.datetime64(day, "D")
-        path = folder / f"date={date}" / f"symbol={symbol}" / "quotes.parquet"
+        path = file_path(folder, np.datetime64(day, "D").item(), symbol, "quotes")
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table_of(group), path, row_group_size=row_group_size)
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agents import record as module
-from agents.backtest.catalog import find_files
+from agents.backtest.catalog import catalogue, find_files
 from agents.backtest.controls import same_for_all
 from agents.backtest.reading import read_part
 from agents.record import Recorder, RecordSettings, record
@@ -75,6 +75,16 @@ def test_usable_quotes_are_recorded_by_date_and_symbol(pipeline: Pipeline, tmp_p
     assert recorder.done.skipped == len(ROWS) + 1 - len(usable(ROWS))
     folders = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.parquet")}
     assert folders == {f"date={date}/symbol={s}" for date in ("2013-11-27", "2013-11-29") for s in market.SYMBOLS}
+
+
+def test_symbols_that_differ_in_a_slash_are_kept_apart(kafka: Kafka, prefix: str, tmp_path: Path) -> None:
+    together = Pipeline(kafka.bootstrap, prefix, partitions=1)
+    together.create_topics()
+    rows = [ROWS[0] | {"symbol": symbol, "bid": bid, "ask": 9.0} for symbol, bid in (("BRK/B", 1.0), ("BRK_B", 2.0))]
+    together.quotes(rows)
+    record_all(together, tmp_path, len(rows))
+    assert recorded(tmp_path) == usable(rows)
+    assert catalogue(find_files([str(tmp_path)])).symbols == ["BRK/B", "BRK_B"]
 
 
 @pytest.mark.parametrize("crash_at", ["_write_journal", "_reveal", "write_file"])

@@ -92,7 +92,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "missing ts": (
         lambda folder: text(folder / "a.csv", "symbol,bid,bid_size,ask,ask_size\n"),
-        "missing column ts_ns or ts",
+        "missing column ts or ts_ns",
     ),
     "no number": (
         lambda folder: text(folder / "a.csv", f"{HEADER}\n{GOOD}{T0},A,x,1,1,1\n"),
