@@ -188,8 +188,8 @@ def _describe(path: Path, date: datetime.date | None, symbol: str | None) -> Quo
     if not file.metadata.num_rows:
         return None
     try:
-        first_ts, last_ts = _range(file, names.index(ts_name), ts_name)
-    except (ValueError, pa.ArrowException) as error:
+        first_ts, last_ts = _range(path, file, names.index(ts_name), ts_name)
+    except pa.ArrowException as error:
         raise BadConfiguration(
             f"{path}: {ts_name} is neither nanoseconds since 1970 nor a timestamp: {error}; turn it into some with: "
             f"mm import csv {path} --to data"
@@ -206,12 +206,14 @@ def _describe(path: Path, date: datetime.date | None, symbol: str | None) -> Quo
     return QuoteFile(str(path), date, symbols, mixed, file.metadata.num_rows, ts_name, first_ts, last_ts, stamp)
 
 
-def _range(file: pq.ParquetFile, column: int, name: str) -> tuple[int, int]:
+def _range(path: Path, file: pq.ParquetFile, column: int, name: str) -> tuple[int, int]:
     """Smallest and largest ts, from the statistics where the file has them."""
     lows, highs = [], []
     for group in range(file.metadata.num_row_groups):
         statistics = file.metadata.row_group(group).column(column).statistics
         if statistics is None or not statistics.has_min_max or not isinstance(statistics.min_raw, int):
+            break
+        if statistics.null_count:
             break
         lows.append(statistics.min_raw)
         highs.append(statistics.max_raw)
@@ -220,7 +222,7 @@ def _range(file: pq.ParquetFile, column: int, name: str) -> tuple[int, int]:
             return min(lows), max(highs)
     column = file.read([name]).column(0)
     if column.null_count:
-        raise ValueError("there are rows without one")
+        raise BadConfiguration(f"{path} has rows without {name}")
     values = numbers(ns_of(column))
     return int(values.min()), int(values.max())
 

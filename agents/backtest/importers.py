@@ -1,11 +1,13 @@
 """Quotes from the formats of others into Parquet files by date and symbol.
 
-A source file is read whole: about 100 bytes of memory a quote. Importing it again replaces what it gave before.
+A source file is read whole: about 100 bytes of memory a quote. Importing it again from the same place replaces what it
+gave before.
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import io
 import re
 import zipfile
@@ -21,10 +23,13 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from agents.backtest.store import PRICES, by_date, file_path, midnight, write_file, zone_named
+from agents.feeds.quotes import TS_NAMES
 from agents.stream.errors import BadConfiguration
 
 _NS = 1_000_000_000
 _UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": _NS}
+_UNPLAIN = re.compile(r"[^A-Za-z0-9_-]")
+_MOST_CHARACTERS = 120
 _NEW_YORK = "America/New_York"
 _LOBSTER_NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<date>\d{4}-\d\d-\d\d)_\d+_\d+_orderbook_\d+\.csv")
 _LOBSTER_EMPTY = 9_999_999_999
@@ -71,14 +76,14 @@ def import_files(reader: Reader, paths: Sequence[Path], folder: Path, zone: str)
     """
     where = zone_named(zone)
     for path in paths:
-        written = Imported()
+        written, name = Imported(), _target_name(path)
         try:
             for rows in reader(path):
                 order = np.argsort(rows.ts, kind="stable")
                 ts = rows.ts[order]
                 prices = tuple(price[order] for price in rows.prices)
                 for date, part in by_date(ts, where):
-                    target = file_path(folder, date, rows.symbol, path.name.split(".")[0])
+                    target = file_path(folder, date, rows.symbol, name)
                     write_file(target, rows.symbol, ts[part], tuple(price[part] for price in prices))
                     written.files += 1
                     written.quotes += part.stop - part.start
@@ -87,6 +92,13 @@ def import_files(reader: Reader, paths: Sequence[Path], folder: Path, zone: str)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, pa.ArrowException) as error:
             raise BadConfiguration(f"{path}: cannot be read: {error}") from error
         yield path, written
+
+
+def _target_name(path: Path) -> str:
+    """What the files made of a source are called: no other source's, wherever it lies and whatever its endings."""
+    place = hashlib.sha256(bytes(path.resolve())).hexdigest()[:12]
+    # Folder and name come first: quotes of one ts are taken in the order of files' names, the same on every machine.
+    return f"{_UNPLAIN.sub('_', f'{path.resolve().parent.name}-{path.name}')[:_MOST_CHARACTERS]}-{place}"
 
 
 def default_zone(kind: str) -> str:
@@ -105,10 +117,15 @@ def csv_reader(options: CsvOptions) -> Reader:
 
 
 def _csv(path: Path, options: CsvOptions) -> Iterator[Rows]:
-    table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
     names = {name: options.columns.get(name, name) for name in ("ts", "symbol", *PRICES)}
-    if "ts" not in options.columns and "ts" not in table.column_names and "ts_ns" in table.column_names:
-        names["ts"] = "ts_ns"
+    if path.suffix == ".parquet":
+        table = pa.parquet.read_table(path)
+    else:
+        # Else 005930 would be read as a number, TRUE as a truth value, and NA as none.
+        as_text = pa.csv.ConvertOptions(column_types={names["symbol"]: pa.string()})
+        table = pa.csv.read_csv(path, convert_options=as_text)
+    if "ts" not in options.columns:
+        names["ts"] = next((name for name in TS_NAMES if name in table.column_names), "ts")
     needed = [name for name in names if not (name == "symbol" and options.symbol)]
     missing = [names[name] for name in needed if names[name] not in table.column_names]
     if missing:
@@ -120,7 +137,7 @@ def _csv(path: Path, options: CsvOptions) -> Iterator[Rows]:
         yield Rows(options.symbol, ts, tuple(prices))
         return
     coded = table[names["symbol"]].cast(pa.string()).combine_chunks().dictionary_encode()
-    if coded.null_count:
+    if coded.null_count or "" in coded.dictionary.to_pylist():
         raise BadConfiguration(f"{path}: there are rows without a symbol")
     places = coded.indices.to_numpy()
     for number, symbol in enumerate(coded.dictionary.to_pylist()):

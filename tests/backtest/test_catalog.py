@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,30 @@ def test_of_two_columns_of_times_a_backtest_and_a_replay_take_the_same(tmp_path:
     path = written(tmp_path / "2013-11-27.parquet", table, ts_ns=other)
     assert [second for _, second, _ in read(tmp_path)] == [1, 2]
     assert [(ts - NOON) // NS for quotes in read_quotes([path]) for ts in quotes.ts.tolist()] == [1, 2]
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_rows_without_a_symbol_are_nobodys(tmp_path: Path, statistics: bool) -> None:
+    table = table_of([row("A", 1), row("-", 2, bid=99.0), row("A", 3)])
+    table = table.set_column(0, "symbol", pa.array(["A", None, "A"]))
+    pq.write_table(table, tmp_path / "2013-11-27.parquet", write_statistics=statistics)
+    assert read(tmp_path) == [("A", 1, 10.0), ("A", 3, 10.0)]
+
+
+UNUSABLE = {
+    "no symbol in any row": ({"symbol": pa.array([None, None], pa.string())}, ": no row has a symbol"),
+    "symbols that are numbers": ({"symbol": pa.array([5930, 5930])}, ": symbol is int64, not text; turn it into some"),
+    "times as text": (
+        {"ts": pa.array(["2013-11-27T12:00:00Z"] * 2)},
+        ": ts is neither nanoseconds since 1970 nor a timestamp: .*; turn it into some with: mm import csv",
+    ),
+    "a row without a time": ({"ts": pa.array([NOON, None])}, " has rows without ts"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_file_that_cannot_be_used_is_named_in_a_line(tmp_path: Path, name: str) -> None:
+    columns, why = UNUSABLE[name]
+    path = written(tmp_path / "quotes.parquet", table_of([row("A", 1), row("A", 2)]), **columns)
+    with pytest.raises(BadConfiguration, match=f"{re.escape(str(path))}{why}"):
+        find_files([str(path)])

@@ -12,6 +12,7 @@ import pytest
 
 from agents.backtest.importers import READERS, CsvOptions, csv_reader, default_zone, import_files
 from agents.backtest.synthetic import month_of_quotes
+from agents.feeds.files import read_quotes
 from agents.feeds.generator import WalkSettings
 from agents.strategy.session import calendar_of
 from agents.strategy.settings import NS, Settings
@@ -147,3 +148,34 @@ def test_a_synthetic_month_fills_the_sessions_and_is_always_the_same(tmp_path: P
         ts = pq.ParquetFile(first).read(["ts"]).column(0).to_numpy()
         session = ((calendar.opens - 300 * NS <= ts[0]) & (ts[-1] < calendar.closes + 300 * NS)).nonzero()[0]
         assert len(session) == 1
+
+
+def test_files_of_one_name_lie_beside_each_other_and_the_same_one_replaces_itself(tmp_path: Path) -> None:
+    head = "ts,symbol,bid,bid_size,ask,ask_size"
+    sources = [tmp_path / "a" / "quotes.csv", tmp_path / "b" / "quotes.csv", tmp_path / "b" / "quotes.2.csv"]
+    for bid, path in enumerate(sources, start=1):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{head}\n{MIDNIGHT},X,{bid},1,9,1\n")
+    for path in sources:
+        imported("csv", path, tmp_path / "data")
+    assert [row["bid"] for row in imported("csv", sources[0], tmp_path / "data")] == [1.0, 3.0, 2.0]
+    sources[1].write_text(f"{head}\n{MIDNIGHT},X,5,1,9,1\n")
+    assert [row["bid"] for row in imported("csv", sources[1], tmp_path / "data")] == [1.0, 3.0, 5.0]
+
+
+def test_symbols_are_read_as_text_as_a_replay_reads_them(tmp_path: Path) -> None:
+    symbols = ["005930", "1E5", "NA", "TRUE", "null"]
+    for symbol in symbols:  # one a file: so each column would be taken for something else
+        path = tmp_path / f"{symbol}.csv"
+        path.write_text(f"ts,symbol,bid,bid_size,ask,ask_size\n{MIDNIGHT},{symbol},1,1,2,1\n")
+        rows = imported("csv", path, tmp_path / "data")
+    assert sorted(row["symbol"] for row in rows) == symbols
+    replayed = [quotes.symbols[0] for symbol in symbols for quotes in read_quotes([tmp_path / f"{symbol}.csv"])]
+    assert replayed == symbols
+
+
+def test_rows_without_a_symbol_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text(f"ts,symbol,bid,bid_size,ask,ask_size\n{MIDNIGHT},X,1,1,2,1\n{MIDNIGHT},,1,1,2,1\n")
+    with pytest.raises(BadConfiguration, match=r"q\.csv: there are rows without a symbol"):
+        imported("csv", path, tmp_path / "data")
