@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from agents.backtest.store import PRICES, by_date, file_path, write_file, zone_named
-from agents.strategy.grid import COUNTERS, Desk
+from agents.strategy.grid import Desk
 from agents.strategy.session import Calendar
 from agents.strategy.settings import NS, Settings
 from agents.stream.batch import Batch
@@ -29,12 +29,12 @@ from agents.stream.errors import BadConfiguration, InstanceTaken
 from agents.stream.follow import PartitionReader
 from schemas.columns import QUOTE, Columns
 from schemas.decoding import QuoteDecoder
+from schemas.partitioning import partition_of
 from schemas.topics import QUOTES
 
 _FOLDER = ".recorded"
 _POLL_SECONDS = 0.2
 _BATCH = 10_000
-_USED = COUNTERS.index("used")
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,13 @@ class Recorder:
         offsets = {int(partition): state.offset for partition, state in self._journal.partitions.items()}
         self._reader = PartitionReader(config, QUOTES, offsets)
         self._partitions = {
-            partition: _Partition(strategy, self._journal.partitions.get(str(partition)))
+            partition: _Partition(strategy, self._accepting(partition), self._journal.partitions.get(str(partition)))
             for partition in range(self._reader.partitions)
         }
+
+    def _accepting(self, partition: int) -> Callable[[str], bool]:
+        """Whether a symbol is of the partition: what the signals agent sets aside is not recorded either."""
+        return lambda symbol: partition_of(symbol, self._reader.partitions) == partition
 
     @property
     def waiting(self) -> int:
@@ -171,8 +175,8 @@ class _Held:
 class _Partition:
     """Decides by the desk's own rules which rows are usable, and holds them."""
 
-    def __init__(self, strategy: Settings, stored: PartitionState | None) -> None:
-        self._decoder = QuoteDecoder(lambda symbol: True, round(strategy.future_seconds * NS))
+    def __init__(self, strategy: Settings, accepts: Callable[[str], bool], stored: PartitionState | None) -> None:
+        self._decoder = QuoteDecoder(accepts, round(strategy.future_seconds * NS))
         self._desk = Desk(strategy, Calendar())
         self._waiting = _Held()
         self.held = 0
@@ -201,12 +205,12 @@ class _Partition:
         rows = len(columns)
         quotes = columns.kind[:rows] == QUOTE
         self._desk.grow(len(self._decoder.index))
-        used = quotes & self._used(columns)
-        chosen = np.flatnonzero(used)
+        unused = quotes & self._unused(columns)
+        chosen = np.flatnonzero(quotes & ~unused)
         self._waiting.numbers.append(columns.number[chosen])
         self._waiting.columns.append(tuple(getattr(columns, name)[chosen] for name in ("ts", *PRICES)))
         self.held += len(chosen)
-        return lost + int(np.count_nonzero(quotes & ~used))
+        return lost + int(np.count_nonzero(unused))
 
     def drain(self) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
         """Every symbol's held rows (ts, bid, bid_size, ask, ask_size), in their order; nothing is held afterwards."""
@@ -229,29 +233,12 @@ class _Partition:
         last = dict(zip(decoder.index.symbols, desk.rows["ts"].tolist(), strict=False))
         return PartitionState(self.next_offset, desk.clock, feeds, last)
 
-    def _used(self, columns: Columns) -> np.ndarray:
-        """Which rows the desk uses (bool[n]). Usually all quotes; else it is asked row by row."""
-        desk, rows = self._desk, len(columns)
-        before = desk.rows.copy(), desk.clock, desk.feed_ts.copy(), desk.feed_open.copy(), desk.counts.copy()
-        self._advance(columns)
-        if desk.counts[_USED] - before[4][_USED] == np.count_nonzero(columns.kind[:rows] == QUOTE):
-            return np.ones(rows, np.bool_)
-        desk.rows[:], desk.clock, desk.feed_ts[:], desk.feed_open[:], desk.counts[:] = before
-        used = np.zeros(rows, np.bool_)
-        one = Columns(1)
-        one.length = 1
-        for row in range(rows):
-            for name, values in vars(columns).items():
-                if isinstance(values, np.ndarray):
-                    getattr(one, name)[0] = values[row]
-            count = desk.counts[_USED]
-            self._advance(one)
-            used[row] = desk.counts[_USED] > count
-        return used
-
-    def _advance(self, columns: Columns) -> None:
-        for _ in self._desk.advance(columns, len(self._decoder.feeds)):
+    def _unused(self, columns: Columns) -> np.ndarray:
+        """Which rows the desk does not use (bool[n])."""
+        unused = np.zeros(len(columns), np.bool_)
+        for _ in self._desk.advance(columns, len(self._decoder.feeds), unused):
             raise AssertionError("a desk that nobody watches gives no events")
+        return unused
 
 
 def _hidden(path: Path) -> Path:

@@ -111,6 +111,7 @@ _PARAMETERS = np.dtype(
 _MARKS = {Marks.OFF: 0, Marks.GRID: 1, Marks.EVERY: 2}
 _OFF, _GRID, _EVERY = 0, 1, 2
 _NEVER = np.iinfo(np.int64).max // 4
+_NOT_ASKED = np.zeros(0, np.bool_)
 
 
 @nb.njit(cache=True, nogil=True)
@@ -297,6 +298,7 @@ def _advance(
     closings,
     closes,
     weights,
+    unused,
 ):
     """Apply rows start..stop-1; return (first row not applied, number of events). A full buffer ends it early."""
     n = 0
@@ -307,27 +309,27 @@ def _advance(
         what = kind[i]
         if what == QUOTE:
             t = ts[i]
-            if t < EARLIEST_TS or t > LATEST_TS:
-                counts[_BAD_TS] += 1
-                continue
-            if t > latest_ts[i]:
-                counts[_FUTURE] += 1
-                continue
-            if not (
-                np.isfinite(bid[i]) and np.isfinite(ask[i]) and np.isfinite(bid_size[i]) and np.isfinite(ask_size[i])
-            ):
-                counts[_NOT_FINITE] += 1
-                continue
-            if min(bid[i], ask[i]) <= 0.0 or max(bid[i], ask[i]) > LARGEST_PRICE:
-                counts[_BAD_PRICE] += 1
-                continue
-            if bid_size[i] <= 0.0 or ask_size[i] <= 0.0:
-                counts[_BAD_SIZE] += 1
-                continue
             s = number[i]
             row = rows[s]
-            if t < clock[0] or (row.rows > 0 and t < row.ts):
-                counts[_LATE] += 1
+            reason = _USED
+            if t < EARLIEST_TS or t > LATEST_TS:
+                reason = _BAD_TS
+            elif t > latest_ts[i]:
+                reason = _FUTURE
+            elif not (
+                np.isfinite(bid[i]) and np.isfinite(ask[i]) and np.isfinite(bid_size[i]) and np.isfinite(ask_size[i])
+            ):
+                reason = _NOT_FINITE
+            elif min(bid[i], ask[i]) <= 0.0 or max(bid[i], ask[i]) > LARGEST_PRICE:
+                reason = _BAD_PRICE
+            elif bid_size[i] <= 0.0 or ask_size[i] <= 0.0:
+                reason = _BAD_SIZE
+            elif t < clock[0] or (row.rows > 0 and t < row.ts):
+                reason = _LATE
+            if reason != _USED:
+                counts[reason] += 1
+                if i < len(unused):
+                    unused[i] = True
                 continue
             touched[s // BLOCK] = True
             # Asked here, as the call alone costs as much as the rest of the row.
@@ -479,10 +481,11 @@ class Desk:
         touched[: len(self.touched)] = self.touched
         self.touched = touched
 
-    def advance(self, columns: Columns, n_feeds: int) -> Iterator[np.ndarray]:
+    def advance(self, columns: Columns, n_feeds: int, unused: np.ndarray = _NOT_ASKED) -> Iterator[np.ndarray]:
         """Apply all rows of the columns; yield the events in chunks (`EVENT`[k], overwritten by the next one).
 
-        Symbols numbered in the columns lie below `size`, feeds below `n_feeds`.
+        Symbols numbered in the columns lie below `size`, feeds below `n_feeds`. unused: bool[rows], set where a quote
+        could not be used.
         """
         start = 0
         while start < len(columns):
@@ -503,6 +506,7 @@ class Desk:
                 self._parameters,
                 *self.calendar.arrays,
                 self._weights,
+                unused,
             )
             if n > 0:
                 yield self._events[:n]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,9 +19,13 @@ from agents.backtest.catalog import catalogue, find_files
 from agents.backtest.controls import same_for_all
 from agents.backtest.reading import read_part
 from agents.record import Recorder, RecordSettings, record
+from agents.strategy.grid import Desk
 from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration, InputGap, InstanceTaken
+from schemas.columns import Columns
+from schemas.partitioning import partition_of
 from schemas.records import Control, Trade
+from schemas.topics import QUOTES
 from tests.backtest import market
 from tests.backtest.helpers import PRICES, as_bytes, plan_of, records, run_tasks, write_quotes
 from tests.integration.pipeline import Pipeline
@@ -85,6 +90,35 @@ def test_symbols_that_differ_in_a_slash_are_kept_apart(kafka: Kafka, prefix: str
     record_all(together, tmp_path, len(rows))
     assert recorded(tmp_path) == usable(rows)
     assert catalogue(find_files([str(tmp_path)])).symbols == ["BRK/B", "BRK_B"]
+
+
+def test_a_quote_in_another_symbols_partition_is_recorded_no_more_than_it_is_used(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    row = ROWS[0]
+    right = partition_of(row["symbol"], pipeline.partitions)
+    values = [orjson.dumps(row | {"bid": float(n), "ask": 9.0}) for n in range(1, 1 + pipeline.partitions)]
+    pipeline.publish(QUOTES.name, [(n, row["symbol"].encode(), value) for n, value in enumerate(values)])
+    recorder = record_all(pipeline, tmp_path, len(values))
+    assert [found["bid"] for found in recorded(tmp_path)] == [right + 1.0]
+    assert recorder.done.skipped == len(values) - 1
+
+
+def test_every_row_is_taken_once_though_some_cannot_be_used(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    real = Desk.advance
+
+    def counted(desk: Desk, columns: Columns, *more: Any) -> Any:
+        taken.append(len(columns))
+        return real(desk, columns, *more)
+
+    monkeypatch.setattr(Desk, "advance", counted)
+    pipeline.quotes(ROWS)
+    recorder = record_all(pipeline, tmp_path, len(ROWS))
+    assert recorder.done.skipped == len(ROWS) - len(usable(ROWS)) > 0
+    assert sum(taken) == len(ROWS)
 
 
 @pytest.mark.parametrize("crash_at", ["_write_journal", "_reveal", "write_file"])
