@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from agents.strategy.execution import CLIPPED, CLOSING, FILLED, NO_STATE, REFUSED
+from agents.strategy.execution import CLIPPED, CLOSING, FILLED, NO_STATE, ON_SIGNAL, REFUSED
 from agents.strategy.grid import BUY, END, HOLD, MARK, REMOVED, SELL, STILL_STALE
 from agents.strategy.ledger import apply_fill, net, shares_of, unrealised
 from agents.strategy.session import SESSION_CLOSING
@@ -29,12 +29,13 @@ DAY = np.dtype(
         ("stale", "i8"),
         ("buys_wanted", "i8"),
         ("sells_wanted", "i8"),
-        ("filled", "i8"),
+        ("filled", "i8"),  # of a verdict; closings by a control or the session are none
         ("clipped", "i8"),
         ("refused", "i8"),
+        ("cancelled", "i8"),  # verdicts whose edge was gone when the order arrived
         ("buys", "i8"),
         ("sells", "i8"),
-        ("closing_trades", "i8"),  # that realised something
+        ("closing_trades", "i8"),  # against a position
         ("winning_trades", "i8"),
         ("in_market", "i8"),  # signals after which a position was held
         ("turnover", "f8"),  # dollars
@@ -122,6 +123,7 @@ def book(
     events: np.ndarray,
     intents: np.ndarray,
     results: np.ndarray,
+    cancelled: np.ndarray,
     kept: np.ndarray,
     ledgers: np.ndarray,
     rows: np.ndarray,
@@ -133,8 +135,10 @@ def book(
 ) -> None:
     """Book executions as the portfolio agent does.
 
-    Fills rows (`PNL_ROW`, one a signal), adds to days (`DAY` per symbol), keeps last (`LAST` per symbol), and writes
-    each symbol's net into equity (float64[symbols, steps]) at the step of its signal.
+    events: the decisions (`EVENT`[n]) with the quotes that they were based on, whatever their orders met; cancelled:
+    bool[n], whose orders were; kept: which of them became signals; intents, results: of the signals. Fills rows
+    (`PNL_ROW`, one a signal), adds to days (`DAY` per symbol), keeps last (`LAST` per symbol), and writes each symbol's
+    net into equity (float64[symbols, steps]) at the step of its signal.
     """
     for i in range(len(kept)):
         event, intent, result, row = events[kept[i]], intents[i], results[i], rows[i]
@@ -154,10 +158,9 @@ def book(
                 day.buys += 1
             else:
                 day.sells += 1
-            if realised != 0.0:
+            if result.before != 0 and (result.before > 0) != (result.units > 0):
                 day.closing_trades += 1
-                if realised > 0.0:
-                    day.winning_trades += 1
+                day.winning_trades += realised > 0.0
         held = shares_of(ledger.position)
         row.net = net(ledger, event.mid)
         row.unrealised = unrealised(ledger, event.mid)
@@ -172,7 +175,7 @@ def book(
         day.in_market += held != 0.0
         day.max_exposure = max(day.max_exposure, exposure)
         day.exposure_sum += exposure
-        day.filled += result.outcome == FILLED
+        day.filled += result.outcome == FILLED and result.trade_reason == ON_SIGNAL
         day.clipped += result.outcome == CLIPPED
         day.refused += result.outcome == REFUSED
         day.stale += event.age != 0
@@ -180,9 +183,11 @@ def book(
             day.warm += 1
             day.sd_bps_sum += event.sd / event.mid * 1e4
             day.spread_bps_sum += (event.ask - event.bid) / event.mid * 1e4
-        if intent.verdict == BUY:
+        verdict = HOLD if intent.reason == REMOVED else event.verdict
+        day.cancelled += verdict != HOLD and cancelled[kept[i]]
+        if verdict == BUY:
             day.buys_wanted += 1
             day.edge_bps_sum += (event.buy_below - event.ask) / event.mid * 1e4
-        elif intent.verdict == SELL:
+        elif verdict == SELL:
             day.sells_wanted += 1
             day.edge_bps_sum += (event.bid - event.sell_above) / event.mid * 1e4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from agents.backtest.mids import Mids
 from agents.strategy import grid
 from agents.strategy.grid import BUY, HOLD, SELL
 from agents.strategy.session import Calendar
@@ -17,18 +18,23 @@ _QUOTE = ("quote_ts", "bid", "bid_size", "ask", "ask_size")
 class Delay:
     """The same quotes through a second desk whose times are earlier by the latency.
 
-    Its decision at B thereby shows the quote that is in force at B + latency, by the very rule of the strategy.
+    Its decision at B thereby shows the quote that is in force at B + latency, by the very rule of the strategy, and its
+    mark at B + 1 s what is in force a second after the fill.
     """
 
-    def __init__(self, settings: Settings, symbols: int, latency_ns: int) -> None:
+    def __init__(self, settings: Settings, symbols: int, latency_ns: int, markouts: bool) -> None:
         self._symbols = symbols
         self._latency_ns = latency_ns
-        plain = msgspec.structs.replace(settings, marks=Marks.OFF, max_quote_age_seconds=None, session=None)
+        marks = Marks.GRID if markouts else Marks.OFF
+        plain = msgspec.structs.replace(
+            settings, marks=marks, mark_seconds=1, max_quote_age_seconds=None, session=None
+        )
         self._desk = grid.Desk(plain, Calendar())
         self._desk.grow(symbols)
         self._desk.interest[:symbols] = grid.LISTED
         self._earlier = Columns(1)
         self._found: list[np.ndarray] = []
+        self._mids = Mids()
 
     def state(self) -> np.ndarray:
         """What the next date needs: `grid.ROW` per symbol."""
@@ -46,25 +52,27 @@ class Delay:
         earlier.ts = columns.ts - self._latency_ns
         self._advance(earlier)
 
-    def finish(self, ts: int) -> None:
-        """End a date at an event time: an order that is still on its way meets the last quote."""
+    def finish(self, ts: int) -> tuple[np.ndarray, Mids]:
+        """End a date at an event time: an order that is still on its way meets the last quote.
+
+        Returns the quotes that the date's orders met: `EVENT`[n], in the order of their ts for each symbol; and the mids
+        by the second desk's times.
+        """
         clock = Columns(1)
         clock.kind[0], clock.ts[0], clock.length = CLOCK, ts, 1
         self._advance(clock)
         # The clock was not moved by the latency: rows of the next date may lie before it.
         self._desk.clock = 0
         self._desk.feed_open[0] = False
-
-    def quotes(self) -> np.ndarray:
-        """The quotes that orders met since the last call: `EVENT`[n], in the order of their ts for each symbol."""
-        found, self._found = self._found, []
+        found, mids = self._found, self._mids
+        self._found, self._mids = [], Mids()
         quotes = np.concatenate(found) if found else np.zeros(0, grid.EVENT)
         quotes["quote_ts"] += self._latency_ns
-        return quotes
+        return quotes, mids
 
     def _advance(self, columns: Columns) -> None:
         for events in self._desk.advance(columns, 1):
-            self._found.append(events.copy())
+            self._found.append(self._mids.take(events))
 
 
 def delayed(decisions: np.ndarray, quotes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -48,7 +48,7 @@ function tiles(totals) {
     ["Hit rate", percent(totals.hit_rate), `of ${number(totals.closing_trades)} that closed something`, ""],
     ["Time in market", percent(totals.time_in_market), "of a symbol's decision times", ""],
     ["Mean exposure", dollars(totals.mean_exposure), `largest of a symbol ${dollars(totals.max_exposure)}`, ""],
-    ["Verdicts filled", percent(totals.filled_share), `${number(totals.clipped)} clipped, ${number(totals.refused)} refused`, ""],
+    ["Verdicts filled", percent(totals.filled_share), `${number(totals.clipped)} clipped, ${number(totals.refused)} refused` + (data.latency_ms ? `, ${number(totals.cancelled)} cancelled` : ""), ""],
   ];
   at("figures").replaceChildren(...rows.map(([name, value, note, kind]) =>
     make("div", {class: "tile"}, make("span", {}, name), make("b", {class: kind}, value), make("small", {}, note))));
@@ -311,7 +311,8 @@ function conditions() {
     block("Controls", data.controls.map((line) => [line.key, control(line.control)])),
     block("Definitions", [
       ["Net", "realised + unrealised − fees; positions at the mid of the symbol's latest decision"],
-      ["Hit rate", "share of the trades that closed something and realised a gain before fees"],
+      ["Hit rate", "of the trades against a position, the share that realised a gain before fees"],
+      ["Verdicts filled", "share of the verdicts to buy or sell that were filled, whole or clipped; what a control or the session's end closes is not among them"],
       ["Time in market", "share of a symbol's decision times after which it held a position"],
       ["Mean exposure", "mean of |position| × mid over a symbol's decision times, summed over the symbols"],
       ["Sharpe", `mean ÷ standard deviation of the net of the dates, × √252; not given below ${data.least_days} dates`],

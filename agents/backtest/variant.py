@@ -11,6 +11,7 @@ import numpy as np
 from agents.backtest import kernel
 from agents.backtest.controls import Timeline
 from agents.backtest.latency import Delay, delayed
+from agents.backtest.mids import Mids
 from agents.strategy import grid
 from agents.strategy.execution import INTENT, NONE, RESULT, execute
 from agents.strategy.ledger import LEDGER, NOT_LATCHED
@@ -70,12 +71,9 @@ class DateResult:
 class _Collected:
     """What the chunks of a date have brought so far."""
 
-    events: list[np.ndarray] = field(default_factory=list)  # with latency: decisions that wait for the day's end
+    decisions: list[np.ndarray] = field(default_factory=list)  # with latency: those that wait for the day's end
     acted: list[Acted] = field(default_factory=list)
-    marks: list[np.ndarray] = field(default_factory=list)
-
-
-_MARK = np.dtype([("number", "i4"), ("ts", "i8"), ("mid", "f8")])
+    mids: Mids = field(default_factory=Mids)
 
 
 class Variant:
@@ -86,13 +84,13 @@ class Variant:
         self._timeline = timeline
         self._options = options
         self._symbols = symbols = len(timeline.interest)
-        kernel_settings = msgspec.structs.replace(
-            settings, marks=Marks.GRID if options.markouts else Marks.OFF, mark_seconds=1
-        )
+        # With latency the marks that are looked at are those of the delay.
+        marks = Marks.GRID if options.markouts and not options.latency_ns else Marks.OFF
+        kernel_settings = msgspec.structs.replace(settings, marks=marks, mark_seconds=1)
         self._desk = grid.Desk(kernel_settings, calendar)
         self._desk.grow(symbols)
         self._desk.interest[:symbols] = timeline.interest
-        self._delay = Delay(settings, symbols, options.latency_ns) if options.latency_ns else None
+        self._delay = Delay(settings, symbols, options.latency_ns, options.markouts) if options.latency_ns else None
         self._ledgers = np.zeros(symbols, LEDGER)
         self._ledgers["latched_version"] = NOT_LATCHED
         self._portfolio = np.zeros(symbols, LEDGER)
@@ -151,10 +149,9 @@ class Variant:
         for events in self._desk.advance(_clock(self._end, final), 1):
             self._note(events)
         if self._delay:
-            self._delay.finish(self._end)
-            decisions = _joined(self._collected.events, grid.EVENT)
-            filled, cancelled = delayed(decisions, self._delay.quotes())
-            self._execute(filled, cancelled)
+            quotes, self._collected.mids = self._delay.finish(self._end)
+            decisions = _joined(self._collected.decisions, grid.EVENT)
+            self._execute(decisions, *delayed(decisions, quotes))
         acted = _join_acted(self._collected.acted)
         return DateResult(
             acted=acted,
@@ -170,29 +167,26 @@ class Variant:
         )
 
     def _note(self, events: np.ndarray) -> None:
-        marks = events["kind"] == grid.MARK
-        if marks.any():
-            mark = np.empty(np.count_nonzero(marks), _MARK)
-            for name in _MARK.names or ():
-                mark[name] = events[name][marks]
-            self._collected.marks.append(mark)
+        decisions = self._collected.mids.take(events)
         if self._delay:
-            self._collected.events.append(events[~marks])
+            self._collected.decisions.append(decisions)
         else:
-            self._execute(events, None)
+            self._execute(decisions, decisions, np.zeros(len(decisions), np.bool_))
 
-    def _execute(self, events: np.ndarray, cancelled: np.ndarray | None) -> None:
-        intents = np.empty(len(events), INTENT)
-        kept = np.empty(len(events), np.int64)
+    def _execute(self, decisions: np.ndarray, met: np.ndarray, cancelled: np.ndarray) -> None:
+        """Execute decisions at the quotes that their orders met (both `EVENT`[n]); cancelled: bool[n]."""
+        intents = np.empty(len(met), INTENT)
+        kept = np.empty(len(met), np.int64)
         timeline = self._timeline
-        n = kernel.intents_of(events, timeline.first, timeline.start, timeline.template, self._listed, intents, kept)
+        n = kernel.intents_of(met, timeline.first, timeline.start, timeline.template, self._listed, intents, kept)
         intents, kept = intents[:n], kept[:n]
         results, _ = execute(intents, self._ledgers, self.settings)
         rows = np.empty(n, kernel.PNL_ROW)
         kernel.book(
-            events,
+            decisions,
             intents,
             results,
+            cancelled,
             kept,
             self._portfolio,
             rows,
@@ -205,34 +199,22 @@ class Variant:
         numbers = intents["number"]
         self._net[numbers] = rows["net"]
         self._unrealised[numbers] = rows["unrealised"]
-        lost = np.zeros(n, np.bool_) if cancelled is None else cancelled[kept]
+        lost = cancelled[kept]
         chosen = (results["outcome"] != NONE) | lost
         if self._options.all_executions:
             chosen[:] = True
         if chosen.any():
-            self._collected.acted.append(Acted(events[kept[chosen]], intents[chosen], results[chosen], lost[chosen]))
+            self._collected.acted.append(Acted(met[kept[chosen]], intents[chosen], results[chosen], lost[chosen]))
 
     def _markouts(self, acted: Acted) -> np.ndarray:
         """The mid of the trades' symbols after each horizon; NaN where the date ends before."""
         traded = acted.results["units"] != 0
         trades = acted.events[traded]
-        found = np.full((len(trades), len(HORIZONS_SECONDS)), np.nan)
         if not len(trades) or not self._options.markouts:
-            return found
-        marks = _joined(self._collected.marks, _MARK)
-        marks = marks[np.argsort(marks["number"], kind="stable")]
-        for number in np.unique(trades["number"]):
-            of_symbol = marks[np.searchsorted(marks["number"], number) : np.searchsorted(marks["number"], number + 1)]
-            places = np.flatnonzero(trades["number"] == number)
-            fill_ts = trades["ts"][places] + self._options.latency_ns
-            for column, seconds in enumerate(HORIZONS_SECONDS):
-                then = fill_ts + seconds * NS
-                # A mark at M shows what was in force before M; without one since the fill nothing has changed.
-                at = np.searchsorted(of_symbol["ts"], then, side="right") - 1
-                changed = (at >= 0) & (of_symbol["ts"][at] > trades["ts"][places])
-                mid = np.where(changed, of_symbol["mid"][at], trades["mid"][places])
-                found[places, column] = np.where(then <= self._end, mid, np.nan)
-        return found
+            return np.full((len(trades), len(HORIZONS_SECONDS)), np.nan)
+        found = self._collected.mids.after(trades, HORIZONS_SECONDS)
+        then = (trades["ts"] + self._options.latency_ns)[:, None] + np.array(HORIZONS_SECONDS) * NS
+        return np.where(then <= self._end, found, np.nan)
 
     def _block_equity(self) -> np.ndarray:
         """Net of all symbols at each step: each symbol's last one, before its first that of the date before."""

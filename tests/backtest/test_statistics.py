@@ -89,7 +89,8 @@ class Replayed:
 
     net: dict[tuple[datetime.date, str], float] = field(default_factory=dict)
     equity: list[float] = field(default_factory=list)
-    gains: list[tuple[datetime.date, str, float]] = field(default_factory=list)
+    fills: int = 0
+    closing_gains: list[float] = field(default_factory=list)
     held: list[tuple[datetime.date, str, float]] = field(default_factory=list)
 
 
@@ -108,9 +109,11 @@ def replayed(month: Result) -> Replayed:
                 minute += 1
             symbol, book = row["symbol"], books[row["symbol"]]
             if row["trade_id"]:
+                closes = book.shares > 0 if row["side"] == "SELL" else book.shares < 0
                 gain = book.fill(row["shares"] if row["side"] == "BUY" else -row["shares"], row["price"])
                 book.fees += row["fee"]
-                found.gains.append((date, symbol, gain))
+                found.fills += 1
+                found.closing_gains += [gain] if closes else []
             assert book.shares == row["position_after"]
             net[symbol] = book.net(row["mid"])
             found.net[date, symbol] = net[symbol]
@@ -172,16 +175,20 @@ def test_equity_drawdown_and_sharpe(month: Result, replayed: Replayed) -> None:
 def test_counts_rates_and_exposure(month: Result, replayed: Replayed) -> None:
     (totals,) = month.tables["totals"]
     trades, executions = month.tables["trades"], month.tables["executions"]
-    closing = [gain for *_, gain in replayed.gains if gain != 0]
+    closing = replayed.closing_gains
+    assert 0.0 in closing
     turnover = sum(row["shares"] * row["price"] for row in trades)
     outcomes = [row["outcome"] for row in executions]
-    assert totals["trades"] == len(trades) == len(replayed.gains)
+    assert totals["trades"] == len(trades) == replayed.fills
     assert totals["buys"] == sum(row["side"] == "BUY" for row in trades)
     assert totals["turnover"] == pytest.approx(turnover)
     assert totals["hit_rate"] == pytest.approx(sum(gain > 0 for gain in closing) / len(closing))
     assert totals["time_in_market"] == pytest.approx(sum(held != 0 for *_, held in replayed.held) / len(executions))
     assert totals["refused"] == outcomes.count("REFUSED") > 0
     assert totals["clipped"] == outcomes.count("CLIPPED") > 0
+    of_verdicts = sum(row["reason"] == "SIGNAL" for row in trades)
+    wanted = totals["buys_wanted"] + totals["sells_wanted"]
+    assert of_verdicts < len(trades) and totals["filled_share"] == of_verdicts / wanted < 1
     assert totals["net_bps_of_turnover"] == pytest.approx(totals["net_change"] / turnover * 1e4)
     by_symbol = {symbol: [held for _, s, held in replayed.held if s == symbol] for symbol in month.quotes}
     assert totals["mean_exposure"] == pytest.approx(sum(statistics.mean(held) for held in by_symbol.values()))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from agents.backtest import kernel
 from agents.backtest.controls import ControlLine, same_for_all, stretches
 from agents.backtest.task import tasks_of
 from agents.backtest.variant import Options
@@ -154,8 +155,10 @@ def test_displayed_size_caps_fills(tmp_path: Path, data: Path) -> None:
         assert trade["shares"] <= max(shown)
 
 
-def test_markouts_are_the_mid_in_force_after_each_horizon(tmp_path: Path, data: Path) -> None:
-    table = run_tasks(plan_of(data, tmp_path / "work", CONTROLS, SETTINGS))["trades"]
+@pytest.mark.parametrize("latency", [0, NS // 4, 3 * NS])
+def test_markouts_are_the_mid_in_force_so_long_after_the_fill(tmp_path: Path, data: Path, latency: int) -> None:
+    options = Options(latency_ns=latency)
+    table = run_tasks(plan_of(data, tmp_path / "work", CONTROLS, SETTINGS, options=options))["trades"]
     usable = [row for row in ROWS if min(row["bid"], row["ask"], row["bid_size"], row["ask_size"]) > 0]
     known = 0
     for symbol in market.SYMBOLS:
@@ -165,10 +168,36 @@ def test_markouts_are_the_mid_in_force_after_each_horizon(tmp_path: Path, data: 
             for seconds in (1, 10, 60):
                 if trade[f"mid_{seconds}s"] is None:
                     continue
-                met = rows[np.searchsorted(times, trade["ts"] + seconds * NS) - 1]
+                met = rows[np.searchsorted(times, trade["ts"] + latency + seconds * NS) - 1]
                 assert trade[f"mid_{seconds}s"] == (met["bid"] + met["ask"]) * 0.5
                 known += 1
     assert known > 500
+
+
+@pytest.mark.parametrize("session", [None, "XNYS"])
+def test_every_verdict_is_counted_by_what_became_of_it(tmp_path: Path, data: Path, session: str | None) -> None:
+    settings = Settings(band_sd=0.5, session=session)
+    sums = {}
+    for latency in (0, 3 * NS):
+        options = Options(latency_ns=latency, all_executions=True)
+        tables = run_tasks(plan_of(data, tmp_path / f"{latency}", CONTROLS, settings, options=options))
+        of_day = {name: sum(tables["days"][name].to_pylist()) for name in kernel.DAY.names if name != "max_exposure"}
+        executions = tables["executions"].to_pylist()
+        on_signal = [row["id"] for row in tables["trades"].to_pylist() if row["reason"] == "SIGNAL"]
+        filled = [row["trade_id"] for row in executions if row["outcome"] == "FILLED"]
+        assert of_day["filled"] == len(set(filled) & set(on_signal)) > 50
+        assert (len(filled) > of_day["filled"]) == (session is not None)
+        assert of_day["clipped"] == sum(row["outcome"] == "CLIPPED" for row in executions) > 0
+        assert of_day["refused"] == sum(row["outcome"] == "REFUSED" for row in executions) > 0
+        assert of_day["cancelled"] == sum(row["cancelled"] for row in executions)
+        assert (of_day["cancelled"] > 20) == (latency > 0)
+        wanted = of_day["buys_wanted"] + of_day["sells_wanted"]
+        counted = sum(of_day[name] for name in ("filled", "clipped", "refused", "cancelled"))
+        assert counted == wanted if session is None else counted <= wanted
+        sums[latency] = of_day
+    # What is predicted does not depend on what orders meet.
+    for name in ("buys_wanted", "sells_wanted", "edge_bps_sum", "spread_bps_sum"):
+        assert sums[0][name] == sums[3 * NS][name]
 
 
 def test_a_tombstone_that_becomes_known_during_the_day_removes_the_symbol_once(tmp_path: Path, data: Path) -> None:
