@@ -54,15 +54,21 @@ class Chosen:
         raise BadConfiguration(f"--chart {self.symbol}@{self.date}: there are no quotes of this symbol and date")
 
 
-def busiest(summary: Summary, count: int) -> list[Chosen]:
-    """The symbol-days with most trades, at most one of a symbol as long as there are other symbols."""
-    ranked = sorted(summary.trades_by_day.items(), key=lambda item: (-item[1], item[0]))
-    firsts: dict[str, tuple[str, str]] = {}
-    for key, _ in ranked:
-        firsts.setdefault(key[0], key)
+def busiest(summary: Summary, catalog: Catalog, count: int) -> list[Chosen]:
+    """The symbol-days with most trades, at most one of a symbol as long as there are other symbols.
+
+    A symbol that is closed on a date on which it has no quotes has trades but no chart.
+    """
+    quoted = {(symbol, part.date) for part in catalog.parts.values() for file in part.files for symbol in file.symbols}
+    days = {Chosen(symbol, datetime.date.fromisoformat(date)): n for (symbol, date), n in summary.trades_by_day.items()}
+    ranked = sorted(
+        (day for day in days if (day.symbol, day.date) in quoted), key=lambda day: (-days[day], day.symbol, day.date)
+    )
+    firsts: dict[str, Chosen] = {}
+    for day in ranked:
+        firsts.setdefault(day.symbol, day)
     chosen = list(firsts.values())[:count]
-    chosen += [key for key, _ in ranked if key not in chosen][: count - len(chosen)]
-    return [Chosen(symbol, datetime.date.fromisoformat(date)) for symbol, date in chosen]
+    return chosen + [day for day in ranked if day not in chosen][: count - len(chosen)]
 
 
 def chart(plan: Plan, chosen: Chosen) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Sweep:
 def write_report(path: Path, plan: Plan, sweep: Sweep, summaries: Sequence[Summary], chosen: Sequence[Chosen]) -> None:
     """Write the page. chosen: the charts; none: of the busiest days. Raises BadConfiguration."""
     best = max(range(len(summaries)), key=lambda n: summaries[n].totals()["net_change"] or 0.0)
-    charts = [chart(plan, one) for one in chosen or busiest(summaries[best], _CHARTS)]
+    charts = [chart(plan, one) for one in chosen or busiest(summaries[best], plan.catalog, _CHARTS)]
     page = _page(_data(plan, sweep, summaries, charts))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

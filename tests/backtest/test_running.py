@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agents.backtest import task as task_module
-from agents.backtest.charts import Chosen
+from agents.backtest.charts import Chosen, busiest
 from agents.backtest.collect import Collector, Outputs
 from agents.backtest.controls import ControlLine, same_for_all
 from agents.backtest.errors import Interrupted, TasksFailed
@@ -29,7 +29,7 @@ from agents.backtest.task import Plan, Task, tasks_of
 from agents.cli import app
 from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration
-from schemas.records import Control
+from schemas.records import Control, State
 from tests.backtest import market
 from tests.backtest.helpers import collect, plan_of, trades_bytes, write_quotes
 
@@ -122,6 +122,21 @@ def test_the_report_is_one_file_that_loads_nothing(tmp_path: Path, data: Path) -
     assert shown["results"][0]["totals"]["sharpe"] is None  # two days are too few
     with pytest.raises(BadConfiguration, match="no quotes of this symbol"):
         write_report(tmp_path / "r.html", plan, sweep, collect(plan, Outputs()), [Chosen.parse("ZZZ@2013-11-27")])
+
+
+def test_a_symbol_that_is_closed_on_a_date_without_its_quotes_has_no_chart_of_it(tmp_path: Path) -> None:
+    night = market.THANKSGIVING_EVE + 9 * 3_600 * market.NS
+    write_quotes(tmp_path / "data", [row for row in market.quotes() if row["ts"] < night or row["symbol"] != "AAA"])
+    closing = Control(max_position_dollars=8_000, state=State.CLOSING, effective_from=night)
+    controls = [*CONTROLS, ControlLine(key="AAA", version=1, control=closing)]
+    plan = plan_of(tmp_path / "data", tmp_path / "work", controls)
+    run(plan, 1)
+    summaries = collect(plan, Outputs())
+    assert ("AAA", "2013-11-29") in summaries[0].trades_by_day
+    write_report(tmp_path / "r.html", plan, Sweep(), summaries, [])
+    charted = busiest(summaries[0], plan.catalog, 9)
+    assert Chosen.parse("AAA@2013-11-27") in charted and Chosen.parse("BBB@2013-11-29") in charted
+    assert len(charted) == len(summaries[0].trades_by_day) - 1
 
 
 def test_sharpe_needs_twenty_days() -> None:
