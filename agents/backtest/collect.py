@@ -17,7 +17,7 @@ from agents.backtest import kernel, tables
 from agents.backtest.arrow import numbers
 from agents.backtest.catalog import Day
 from agents.backtest.statistics import Drawdown, Markouts, sharpe
-from agents.backtest.task import DONE, KINDS, Plan, kept_table
+from agents.backtest.task import KINDS, Plan, is_done, kept_equity, kept_table
 from agents.backtest.variant import EQUITY_STEP_NS, HORIZONS_SECONDS
 from agents.stream.errors import BadConfiguration
 
@@ -43,10 +43,15 @@ class Outputs:
     executions: Path | None = None
 
     def paths(self) -> dict[str, list[Path]]:
-        """Every file of trades, executions and days that is to be written."""
-        found: dict[str, list[Path]] = {"trades": [], "executions": [], "days": []}
+        """Every file of trades, executions and days that is to be written. Raises BadConfiguration."""
+        found: dict[str, list[Path]] = {}
+        kind_of: dict[Path, str] = {}
         for kind, named in (("trades", self.trades), ("executions", self.executions), ("days", None)):
-            found[kind] += [path for path in (named, self.folder and self.folder / f"{kind}.parquet") if path]
+            wanted = [path for path in (named, self.folder and self.folder / f"{kind}.parquet") if path]
+            for path in wanted:
+                if kind_of.setdefault(path.resolve(), kind) != kind:
+                    raise BadConfiguration(f"{path} would hold two tables; give each a file of its own")
+            found[kind] = list({path.resolve(): path for path in wanted}.values())
         return found
 
 
@@ -132,7 +137,7 @@ class Collector:
 
     def advance(self) -> None:
         """Take the dates whose tasks are done by now."""
-        while self.left and all((folder / DONE).exists() for folder in self._folders(self.left[0])):
+        while self.left and all(is_done(folder) for folder in self._folders(self.left[0])):
             self._take(self.left.popleft())
 
     def finish(self) -> list[Summary]:
@@ -161,7 +166,7 @@ class Collector:
         self._last_days = parts["days"]
         _add_days(self._summaries, parts["days"], self._before if carry else {})
         _add_trades(self._summaries, parts["trades"])
-        equity = sum(np.load(folder / "equity.npy") for folder in folders)
+        equity = sum(kept_equity(folder) for folder in folders)
         for summary, curve in zip(self._summaries, equity, strict=True):
             _add_equity(summary, curve, day, self._stride, carry)
 

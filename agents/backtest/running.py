@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from agents.backtest.errors import Interrupted
 from agents.backtest.queue import TaskQueue, Watcher, may_retry, told
-from agents.backtest.task import Plan, Task, run_task
+from agents.backtest.task import Plan, Task, remove, run_task
 from agents.stream.errors import BadConfiguration
 
 
 def forget(plan: Plan) -> None:
-    """Have everything done again by the next run."""
+    """Have everything done again by the next run. Raises BadConfiguration."""
     for folder in plan.folders.values():
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            remove(folder)
+        except OSError as error:
+            raise BadConfiguration(f"cannot delete {folder}: {error}") from error
 
 
 def run(plan: Plan, workers: int, scheduler: str | None = None, watch: Watcher = lambda progress: None) -> None:

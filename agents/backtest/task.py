@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
 import hashlib
 import importlib.resources
 import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
@@ -31,6 +34,7 @@ from schemas.records import EVERY_SYMBOL
 
 DONE = "done.json"
 _STATE = "state.npz"
+_EQUITY = "equity.npy"
 KINDS = ("trades", "executions", "days")
 """The tables of a task."""
 _WORTH_COMPRESSING = 4 << 20
@@ -118,7 +122,7 @@ class Task:
     @property
     def done(self) -> bool:
         """Whether its results are there."""
-        return (self.folder / DONE).exists()
+        return is_done(self.folder)
 
 
 def tasks_of(plan: Plan) -> list[Task]:
@@ -170,11 +174,33 @@ def run_task(task: Task) -> str:
     for kind, part in parts.items():
         _keep_table(folder, kind, pa.concat_tables(part).unify_dictionaries())
     _save(folder, [variant.state() for variant in variants])
-    np.save(folder / "equity.npy", np.stack([result.equity for result in results]))
+    np.save(folder / _EQUITY, np.stack([result.equity for result in results]))
     counters = dict(zip(COUNTERS, results[0].counts.tolist(), strict=True))
     (folder / DONE).write_text(json.dumps({"task": task.name, "rows": task.part.rows, "counters": counters}))
     _put(folder, task.folder)
     return task.name
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a folder holds all results of a task: some of them may have been deleted."""
+    files = (folder / DONE, folder / _STATE, folder / _EQUITY, *(_table_path(folder, kind) for kind in KINDS))
+    return all(file.exists() for file in files)
+
+
+def remove(folder: Path) -> None:
+    """Delete a task's folder, which loses its name first: a deletion that is interrupted leaves nothing half done."""
+    if not folder.exists():
+        return
+    aside = tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent)
+    with contextlib.suppress(FileNotFoundError):  # Somebody else deletes it, too.
+        folder.replace(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def kept_equity(folder: Path) -> np.ndarray:
+    """The equity that a task has kept in its folder: float64[settings, steps]."""
+    equity: np.ndarray = np.load(folder / _EQUITY)
+    return equity
 
 
 def kept_table(folder: Path, kind: str) -> pa.Table:
@@ -194,13 +220,18 @@ def _table_path(folder: Path, kind: str) -> Path:
 
 
 def _put(made: Path, folder: Path) -> None:
-    try:
-        made.rename(folder)
-    except OSError:
-        # Somebody else has done the same task meanwhile: both results are the same.
-        if not (folder / DONE).exists():
-            raise
-        shutil.rmtree(made)
+    while not is_done(folder):
+        try:
+            made.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # What a deletion has left, or what somebody else who does the same task has put there meanwhile.
+            if not is_done(folder):
+                remove(folder)
+        else:
+            return
+    shutil.rmtree(made)
 
 
 @lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ import pytest
 from agents.backtest.controls import same_for_all
 from agents.backtest.errors import TasksFailed
 from agents.backtest.queue import TaskQueue
-from agents.backtest.task import DONE, Task, tasks_of
+from agents.backtest.task import run_task, tasks_of
 from schemas.records import Control
 from tests.backtest import market
 from tests.backtest.helpers import plan_of, write_quotes
@@ -24,11 +24,6 @@ def queue_of(folder: Path, carry: bool) -> TaskQueue:
     for date in range(DATES):
         write_quotes(folder / "data", [row | {"ts": row["ts"] + date * 86_400 * market.NS} for row in rows])
     return TaskQueue(plan_of(folder / "data", folder / "work", CONTROLS, carry=carry), lambda progress: None)
-
-
-def do(task: Task) -> None:
-    task.folder.mkdir(parents=True)
-    (task.folder / DONE).touch()
 
 
 @pytest.mark.parametrize("carry", [True, False])
@@ -54,7 +49,7 @@ def test_one_that_fails_among_others_is_named_and_those_before_it_count(tmp_path
     queue = queue_of(tmp_path, carry)
     together = queue.next(queue.progress.rows_total)
     assert len(together) == DATES
-    do(together[0])
+    run_task(together[0])
     queue.failed(together, "no disk")
     with pytest.raises(TasksFailed) as error:
         queue.check()
@@ -68,7 +63,7 @@ def test_one_that_fails_among_others_is_named_and_those_before_it_count(tmp_path
 def test_tasks_of_processes_that_have_not_told_yet_are_done_by_now(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, carry=True)
     together = queue.next(queue.progress.rows_total)
-    do(together[0])
-    do(together[1])
+    run_task(together[0])
+    run_task(together[1])
     assert queue.progress.done == 0
     assert queue.done_by_now() == 2

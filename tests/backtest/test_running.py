@@ -324,6 +324,48 @@ def test_fresh_does_all_of_it_again(tmp_path: Path, data: Path) -> None:
     assert not any(task.done for task in tasks_of(plan))
 
 
+def test_a_deletion_that_is_interrupted_leaves_whole_tasks_or_none(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(data, tmp_path / "work")
+    run(plan, 1)
+    wanted = trades_bytes(plan, tmp_path / "a.parquet")
+
+    def interrupted(path: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(task_module.shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            forget(plan)
+    assert [task.folder.exists() for task in tasks_of(plan)] == [False, True]
+    run(plan, 1)
+    assert trades_bytes(plan, tmp_path / "b.parquet") == wanted
+
+
+@pytest.mark.parametrize("gone", ["done.json", "trades.arrow", "state.npz", "equity.npy"])
+def test_a_task_that_lacks_some_of_its_files_is_done_again(tmp_path: Path, data: Path, gone: str) -> None:
+    plan = planned(data, tmp_path / "work")
+    run(plan, 1)
+    wanted = trades_bytes(plan, tmp_path / "a.parquet")
+    for task in tasks_of(plan):
+        (task.folder / gone).unlink()
+    assert not any(task.done for task in tasks_of(plan))
+    run(plan, 1)
+    assert trades_bytes(plan, tmp_path / "b.parquet") == wanted
+
+
+def test_a_file_that_two_options_name_is_written_once(tmp_path: Path, data: Path) -> None:
+    plan = planned(data, tmp_path / "work")
+    run(plan, 1)
+    (tmp_path / "out").mkdir()
+    collect(plan, Outputs(tmp_path / "out", tmp_path / "out" / ".." / "out" / "trades.parquet"))
+    assert (tmp_path / "out" / "trades.parquet").read_bytes() == trades_bytes(plan, tmp_path / "alone.parquet")
+    assert [path.name for path in tmp_path.rglob("*.part")] == []
+    with pytest.raises(BadConfiguration, match="one.parquet would hold two tables; give each a file of its own"):
+        collect(plan, Outputs(trades=tmp_path / "one.parquet", executions=tmp_path / "one.parquet"))
+
+
 def test_a_chart_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path, data: Path) -> None:
     arguments = command(data, tmp_path / "work", "--workers", "1", "--report", str(tmp_path / "r.html"))
     refused = subprocess.run([*arguments, "--chart", "ZZZ@2013-11-27"], capture_output=True, text=True)
