@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agents.backtest import kernel, tables
-from agents.backtest.arrow import numbers
+from agents.backtest.arrow import column, numbers
 from agents.backtest.catalog import Day
 from agents.backtest.statistics import Drawdown, Markouts, sharpe
 from agents.backtest.task import KINDS, Plan, is_done, kept_equity, kept_table
@@ -99,7 +99,11 @@ class Summary:
         }
 
 
-_ADDED = ["net_change", "realised_change", "fees_change", *_SUMS]
+_CHANGES = ["net_change", "realised_change", "fees_change"]
+_ADDED = [*_CHANGES, *_SUMS]
+_NOTHING: dict[str, float] = dict.fromkeys(_CHANGES, 0.0) | {
+    name: kernel.DAY[name].type().item() for name in kernel.DAY.names or ()
+}
 
 
 class Collector:
@@ -117,7 +121,7 @@ class Collector:
         span = sum((day.last_ts - day.first_ts) // EQUITY_STEP_NS + 1 for day in plan.catalog.days)
         self._stride = max(1, -(-span // max(_FEWEST_POINTS, int(_POINTS / len(plan.settings) ** 0.5))))
         self._before: dict[tuple[int, str], dict[str, float]] = {}
-        self._last_days = pa.Table.from_batches([], tables.DAYS)
+        self._ends = pa.Table.from_batches([], _plain(tables.DAYS))
         self._writers: dict[str, list[_Writer]] = {}
 
     def __enter__(self) -> Self:
@@ -147,7 +151,7 @@ class Collector:
         for writer in self._every_writer():
             writer.keep()
         if self._outputs.folder is not None:
-            _write_summaries(self._outputs.folder, self._plan, self._last_days, self._summaries)
+            _write_summaries(self._outputs.folder, self._plan, self._ends, self._summaries)
         return self._summaries
 
     def _every_writer(self) -> list[_Writer]:
@@ -163,8 +167,8 @@ class Collector:
         for kind, table in parts.items():
             for writer in self._writers[kind]:
                 writer.write(table)
-        self._last_days = parts["days"]
-        _add_days(self._summaries, parts["days"], self._before if carry else {})
+        self._ends = parts["days"] if carry else _latest(self._ends, parts["days"])
+        _add_days(self._summaries, parts["days"], str(day.date), self._before if carry else {})
         _add_trades(self._summaries, parts["trades"])
         equity = sum(kept_equity(folder) for folder in folders)
         for summary, curve in zip(self._summaries, equity, strict=True):
@@ -221,7 +225,22 @@ def _joined(folders: list[Path], kind: str) -> pa.Table:
     return joined.sort_by([(name, "ascending") for name in order])
 
 
-def _add_days(summaries: list[Summary], table: pa.Table, before: dict[tuple[int, str], dict[str, float]]) -> None:
+def _latest(before: pa.Table, table: pa.Table) -> pa.Table:
+    """The last row of each setting and symbol: of a date, else of those before it."""
+    keys = ("setting", "symbol")
+    new = set(zip(*(table[name].to_pylist() for name in keys), strict=True))
+    others = [key not in new for key in zip(*(before[name].to_pylist() for name in keys), strict=True)]
+    # Not Table.join, which would import pandas.
+    joined = pa.concat_tables([table, before.filter(column(np.array(others, np.bool_), pa.bool_()))])
+    return joined.sort_by([(name, "ascending") for name in keys])
+
+
+def _add_days(
+    summaries: list[Summary], table: pa.Table, date: str, before: dict[tuple[int, str], dict[str, float]]
+) -> None:
+    for summary in summaries:
+        # A date on which nothing was decided is a day without a result, not none.
+        summary.dates[date] = dict(_NOTHING)
     for row in table.to_pylist():
         key = row["setting"], row["symbol"]
         earlier = before.get(key, {})
@@ -229,11 +248,10 @@ def _add_days(summaries: list[Summary], table: pa.Table, before: dict[tuple[int,
         row["fees_change"] = row["fees"] - earlier.get("fees", 0.0)
         before[key] = {"realised": row["realised"], "fees": row["fees"]}
         summary = summaries[row["setting"]]
-        date = str(row["date"])
-        for sums in (summary.dates.setdefault(date, {}), summary.symbols.setdefault(row["symbol"], {})):
+        for sums in (summary.dates[date], summary.symbols.setdefault(row["symbol"], dict(_NOTHING))):
             for name in _ADDED:
-                sums[name] = sums.get(name, 0) + row[name]
-            sums["max_exposure"] = max(sums.get("max_exposure", 0.0), row["max_exposure"])
+                sums[name] += row[name]
+            sums["max_exposure"] = max(sums["max_exposure"], row["max_exposure"])
         if row["buys"] + row["sells"]:
             summary.trades_by_day[row["symbol"], date] = row["buys"] + row["sells"]
 
@@ -261,9 +279,9 @@ def _add_equity(summary: Summary, curve: np.ndarray, day: Day, stride: int, carr
         summary.base = float(equity[-1])
 
 
-def _write_summaries(folder: Path, plan: Plan, last_days: pa.Table, summaries: list[Summary]) -> None:
-    pq.write_table(last_days.select(POSITION_COLUMNS), folder / "positions.parquet")
-    pq.write_table(last_days.select(PNL_COLUMNS), folder / "pnl.parquet")
+def _write_summaries(folder: Path, plan: Plan, ends: pa.Table, summaries: list[Summary]) -> None:
+    pq.write_table(ends.select(POSITION_COLUMNS), folder / "positions.parquet")
+    pq.write_table(ends.select(PNL_COLUMNS), folder / "pnl.parquet")
     for kind in ("dates", "symbols"):
         rows = [
             {"setting": number, kind[:-1]: key, **row, **_rates(row)}

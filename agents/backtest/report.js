@@ -8,6 +8,8 @@ const make = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
+// What is drawn anew keeps the focus: its focusable parts have ids.
+const keepingFocus = (work) => { const {id} = document.activeElement; work(); if (id && at(id)) at(id).focus(); };
 const number = (value, digits = 0) =>
   value === null || value === undefined ? "–" : value.toLocaleString("en-US", {minimumFractionDigits: digits, maximumFractionDigits: digits}).replace("-", "−");
 const dollars = (value) => {
@@ -143,7 +145,7 @@ function grid(head, rows) {
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell))))));
 }
 
-// A table that sorts by a click on its head. columns: [title, value of a row, text of a value].
+// A table that sorts by its heads. columns: [title, value of a row, text of a value].
 function sortable(host, columns, rows, decorate = () => {}) {
   let by = null, down = true;
   const draw = () => {
@@ -152,9 +154,10 @@ function sortable(host, columns, rows, decorate = () => {}) {
       return (x === null ? 1 : y === null ? -1 : x < y ? -1 : x > y ? 1 : 0) * (down ? -1 : 1);
     });
     const head = columns.map(([title], n) => {
-      const cell = make("th", {}, title + (n === by ? (down ? " ↓" : " ↑") : ""));
-      cell.onclick = () => { down = by === n ? !down : true; by = n; draw(); };
-      return cell;
+      if (!title) return make("th");
+      const button = make("button", {type: "button", id: `${host.id}-by-${n}`}, title + (n === by ? (down ? " ↓" : " ↑") : ""));
+      button.onclick = () => { down = by === n ? !down : true; by = n; keepingFocus(draw); };
+      return make("th", n === by ? {"aria-sort": down ? "descending" : "ascending"} : {}, button);
     });
     const body = shown.map((row) => {
       const line = make("tr", {}, ...columns.map(([, value, text]) => {
@@ -215,7 +218,10 @@ function heat() {
       for (const x of xs) {
         const n = members.find((m) => data.settings[m][across] === x && (down === null || data.settings[m][down] === y));
         const [back, ink] = colour(value(n), low, high);
-        const cell = make("div", {class: "cell" + (n === chosen ? " chosen" : ""), style: `background:${back};color:${ink}`, title: label(n)}, text(value(n)));
+        const cell = make("button", {
+          type: "button", id: `cell-${n}`, class: "cell" + (n === chosen ? " chosen" : ""), style: `background:${back};color:${ink}`,
+          title: label(n), "aria-label": `${label(n)}: ${text(value(n))}`, "aria-pressed": n === chosen,
+        }, text(value(n)));
         cell.onclick = () => choose(n);
         box.append(cell);
       }
@@ -223,7 +229,7 @@ function heat() {
     return box;
   }));
   sortable(at("settings-table"), [
-    ["Setting", (n) => label(n), String],
+    ["Setting", (n) => label(n), (name, n) => make("button", {type: "button", id: `pick-${n}`, "aria-pressed": n === chosen}, name)],
     ...Object.entries(METRICS).map(([name, [title, show]]) => [title, (n) => data.results[n].totals[name], (v) => show(v)]),
   ], data.settings.map((_, n) => n), (line, n) => {
     line.classList.add("pick");
@@ -336,7 +342,7 @@ function draw() {
 function choose(n) {
   chosen = n;
   at("setting").value = String(n);
-  draw();
+  keepingFocus(draw);
 }
 
 subtitle();

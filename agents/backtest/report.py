@@ -47,8 +47,8 @@ def _page(data: Mapping[str, Any]) -> str:
     own = importlib.resources.files("agents.backtest")
     uplot = importlib.resources.files("uplot") / "static"
     template = (own / "report.html").read_text(encoding="utf-8")
-    # "</" would end the script element in the middle of a string.
-    text = orjson.dumps(data).decode().replace("</", "<\\/")
+    # In a script element "</script" and "<!--" mean something, inside strings too.
+    text = orjson.dumps(data).decode().replace("<", "\\u003c")
     filled = {
         "UPLOT_CSS": (uplot / "uPlot.min.css").read_text(encoding="utf-8"),
         "UPLOT_JS": (uplot / "uPlot.iife.js").read_text(encoding="utf-8"),

@@ -44,8 +44,9 @@ def backtest(
     ] = 10_000,
     lot: Annotated[float, typer.Option(metavar="SHARES", help="Without --controls: of every symbol.")] = 100,
     fill: Annotated[
-        str, typer.Option(metavar="touch|size", help="The whole lot, or at most the displayed size.")
-    ] = "touch",
+        str | None,
+        typer.Option(metavar="touch|size", help="The whole lot, or at most the displayed size; else as cap_by_size is."),
+    ] = None,
     latency: Annotated[str, typer.Option(metavar="TIME", help="From decision to fill, as 250ms.")] = "0",
     reset: Annotated[bool, typer.Option("--reset/--carry", help="Begin each date flat and cold.")] = False,
     workers: Annotated[str, typer.Option(metavar="N|auto", help="Processes; 1: this one alone.")] = "auto",
@@ -130,10 +131,10 @@ def backtest(
 backtest.__doc__ = f"{backtest.__doc__}\n\n    {EXIT_CODES}"
 
 
-def _of_fill(fill: str) -> tuple[str, ...]:
-    if fill not in ("touch", "size"):
+def _of_fill(fill: str | None) -> tuple[str, ...]:
+    if fill not in (None, "touch", "size"):
         raise BadConfiguration(f"--fill {fill}: expected touch or size")
-    return ("cap_by_size=true",) if fill == "size" else ()
+    return () if fill is None else (f"cap_by_size={'true' if fill == 'size' else 'false'}",)
 
 
 def _workers(text: str) -> int:

@@ -58,7 +58,8 @@ def test_numbers_come_back_from_parts_and_chunks(kind: pa.DataType) -> None:
         assert found.tolist() == values.to_pylist() and found.dtype == kind.to_pandas_dtype()
 
 
-def test_a_backtest_does_not_import_pandas(tmp_path: Path) -> None:
+@pytest.mark.parametrize("between", ["--carry", "--reset"])
+def test_a_backtest_does_not_import_pandas(tmp_path: Path, between: str) -> None:
     write_quotes(tmp_path / "data", market.quotes())
     program = (
         "import sys\nfrom agents.cli import app\n"
@@ -66,6 +67,6 @@ def test_a_backtest_does_not_import_pandas(tmp_path: Path) -> None:
         "except SystemExit as end:\n    sys.exit(end.code or ('pandas' in sys.modules and 'pandas was imported'))"
     )
     arguments = ["backtest", str(tmp_path / "data"), "--work", str(tmp_path / "work"), "--workers", "1"]
-    arguments += ["--trades", str(tmp_path / "trades.parquet"), "--all-executions"]
+    arguments += ["--trades", str(tmp_path / "trades.parquet"), "--all-executions", between]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

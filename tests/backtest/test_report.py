@@ -121,6 +121,35 @@ def test_a_table_is_sorted_by_a_click_on_its_head(page: Page, report: Path) -> N
     assert counts == sorted(counts, key=lambda text: -int(text.replace(",", "")))
 
 
+def test_heads_cells_and_settings_are_reached_and_used_by_keys(page: Page, report: Path) -> None:
+    opened(page, report)
+    head = page.locator("#symbols thead button", has_text="Trades")
+    head.focus()
+    for direction, sign in (("descending", -1), ("ascending", 1)):
+        page.keyboard.press("Enter")
+        counts = page.locator("#symbols tbody tr td:nth-child(6)").all_inner_texts()
+        assert counts == sorted(counts, key=lambda text: sign * int(text.replace(",", "")))
+        expect(page.locator("#symbols th[aria-sort]")).to_have_attribute("aria-sort", direction)
+        expect(head).to_be_focused()
+    for part, number in (("#cell-5", "5"), ("#pick-2", "2")):
+        page.locator(part).focus()
+        page.keyboard.press("Space")
+        expect(page.locator("#setting")).to_have_value(number)
+        expect(page.locator(part)).to_be_focused()
+        expect(page.locator(f"#cell-{number}")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_symbol_that_looks_like_a_script_is_only_shown(page: Page, tmp_path: Path) -> None:
+    symbol = "<!--<script>"
+    rows = [row | {"symbol": symbol} for row in market.quotes() if row["symbol"] == "AAA"]
+    write_quotes(tmp_path / "data", rows)
+    plan = plan_of(tmp_path / "data", tmp_path / "work", same_for_all([symbol], Control(max_position_dollars=8_000)))
+    run(plan, 1)
+    write_report(tmp_path / "report.html", plan, Sweep(), collect(plan, Outputs()), [])
+    opened(page, tmp_path / "report.html")
+    expect(page.locator("#symbols tbody tr")).to_contain_text(symbol)
+
+
 @pytest.mark.parametrize("width", [360, 800, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_off_and_text_can_be_read(browser: Browser, report: Path, width: int, scheme: Any) -> None:

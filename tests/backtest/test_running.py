@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -364,6 +365,47 @@ def test_a_file_that_two_options_name_is_written_once(tmp_path: Path, data: Path
     assert [path.name for path in tmp_path.rglob("*.part")] == []
     with pytest.raises(BadConfiguration, match="one.parquet would hold two tables; give each a file of its own"):
         collect(plan, Outputs(trades=tmp_path / "one.parquet", executions=tmp_path / "one.parquet"))
+
+
+def test_a_date_without_signals_is_a_day_without_a_result(tmp_path: Path, data: Path) -> None:
+    later = market.BLACK_FRIDAY - 3_600 * market.NS
+    controls = [msgspec.structs.replace(line, known_from=later) for line in CONTROLS]
+    for carry in (True, False):
+        plan = plan_of(data, tmp_path / "work", controls, carry=carry)
+        run(plan, 1)
+        (summary,) = collect(plan, Outputs(tmp_path / "out"))
+        first, second = pq.read_table(tmp_path / "out" / "dates.parquet").to_pylist()
+        assert [first["date"], second["date"]] == ["2013-11-27", "2013-11-29"] == list(summary.dates)
+        assert (first["signals"], first["net_change"]) == (0, 0.0) and second["signals"] > 0
+        assert summary.totals()["best_day"] == max(0.0, second["net_change"])
+
+
+def test_positions_of_dates_that_begin_anew_are_those_of_each_symbols_last_date(tmp_path: Path) -> None:
+    later = market.BLACK_FRIDAY - 3_600 * market.NS
+    quotes = [row for row in market.quotes() if row["ts"] < later or row["symbol"] != "BBB"]
+    write_quotes(tmp_path / "data", quotes)
+    plan = planned(tmp_path / "data", tmp_path / "work", Settings(), Settings(band_sd=0.5), carry=False)
+    run(plan, 1)
+    collect(plan, Outputs(tmp_path / "out"))
+    days = pq.read_table(tmp_path / "out" / "days.parquet").to_pylist()
+    for name in ("positions", "pnl"):
+        ends = pq.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist()
+        assert [(row["setting"], row["symbol"], row["date"].day) for row in ends] == [
+            (setting, symbol, 27 if symbol == "BBB" else 29) for setting in (0, 1) for symbol in market.SYMBOLS
+        ]
+        for row in ends:
+            own = [day for day in days if all(day[key] == row[key] for key in ("setting", "symbol", "date"))]
+            assert [{key: day[key] for key in row} for day in own] == [row]
+
+
+@pytest.mark.parametrize(("fill", "capped"), [([], True), (["--fill", "touch"], False), (["--fill", "size"], True)])
+def test_a_fill_that_is_asked_for_wins_over_the_setting(
+    tmp_path: Path, data: Path, fill: list[str], capped: bool
+) -> None:
+    arguments = command(data, tmp_path / "work", "--workers", "1", "--trades", str(tmp_path / "t.parquet"), *fill)
+    subprocess.run(arguments, check=True, capture_output=True, env={**os.environ, "MM_CAP_BY_SIZE": "true"})
+    hashes = set(pq.read_table(tmp_path / "t.parquet")["settings"].to_pylist())
+    assert hashes == {Settings(cap_by_size=capped).hash}
 
 
 def test_a_chart_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path, data: Path) -> None:
