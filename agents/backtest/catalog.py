@@ -191,7 +191,7 @@ def _describe(path: Path, date: datetime.date | None, symbol: str | None) -> Quo
         first_ts, last_ts = _range(path, file, names.index(ts_name), ts_name)
     except pa.ArrowException as error:
         raise BadConfiguration(
-            f"{path}: {ts_name} is neither nanoseconds since 1970 nor a timestamp: {error}; turn it into some with: "
+            f"{path}: {ts_name} is neither nanoseconds since 1970 nor a timestamp: {error}; have it read by: "
             f"mm import csv {path} --to data"
         ) from error
     if date is None:
@@ -240,7 +240,7 @@ def _symbols(path: Path, file: pq.ParquetFile, column: int) -> tuple[tuple[str, 
     text = kind.value_type if pa.types.is_dictionary(kind) else kind
     if text not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
         raise BadConfiguration(
-            f"{path}: symbol is {kind}, not text; turn it into some with: mm import csv {path} --to data"
+            f"{path}: symbol is {kind}, not text; have it read by: mm import csv {path} --to data"
         )
     found: set[str | None] = set()
     for group in range(file.metadata.num_row_groups):

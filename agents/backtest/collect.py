@@ -118,6 +118,7 @@ class Collector:
         self._outputs = outputs
         self._summaries = [Summary() for _ in plan.settings]
         self.left = deque(plan.catalog.days)
+        self._undone: deque[Path] = deque()
         span = sum((day.last_ts - day.first_ts) // EQUITY_STEP_NS + 1 for day in plan.catalog.days)
         self._stride = max(1, -(-span // max(_FEWEST_POINTS, int(_POINTS / len(plan.settings) ** 0.5))))
         self._before: dict[tuple[int, str], dict[str, float]] = {}
@@ -141,7 +142,13 @@ class Collector:
 
     def advance(self) -> None:
         """Take the dates whose tasks are done by now."""
-        while self.left and all(is_done(folder) for folder in self._folders(self.left[0])):
+        while self.left:
+            # A folder that is done is not looked at again: there may be many, and this is asked after each task.
+            self._undone = self._undone or deque(self._folders(self.left[0]))
+            while self._undone and is_done(self._undone[0]):
+                self._undone.popleft()
+            if self._undone:
+                return
             self._take(self.left.popleft())
 
     def finish(self) -> list[Summary]:

@@ -16,6 +16,7 @@ from agents.backtest.controls import same_for_all
 from agents.backtest.options import swept_settings
 from agents.backtest.report import Sweep, write_report
 from agents.backtest.running import run
+from agents.backtest.variant import Options
 from agents.strategy.settings import Settings
 from schemas.records import Control
 from tests.backtest import market
@@ -87,6 +88,10 @@ def test_every_figure_is_that_of_the_best_setting(page: Page, report: Path) -> N
         "Sharpe, daily × √252": ["needs 20 days, there are 2"],
         "Largest fall": [dollars(best["max_drawdown"])],
         "Hit rate": [f"{best['hit_rate']:.1%}".replace("%", " %"), f"of {best['closing_trades']:,.0f} that closed"],
+        "Verdicts filled": [
+            f"{best['filled_share']:.1%}".replace("%", " %"),
+            f"{best['clipped']:,.0f} clipped, {best['refused']:,.0f} refused",
+        ],
         "Time in market": [f"{best['time_in_market']:.1%}".replace("%", " %")],
         "Mean exposure": [dollars(best["mean_exposure"]), f"largest of a symbol {dollars(best['max_exposure'])}"],
     }.items():
@@ -137,6 +142,20 @@ def test_heads_cells_and_settings_are_reached_and_used_by_keys(page: Page, repor
         expect(page.locator("#setting")).to_have_value(number)
         expect(page.locator(part)).to_be_focused()
         expect(page.locator(f"#cell-{number}")).to_have_attribute("aria-pressed", "true")
+
+
+def test_orders_that_latency_cancels_are_counted_on_the_page(page: Page, tmp_path: Path) -> None:
+    write_quotes(tmp_path / "data", market.quotes())
+    controls = same_for_all(market.SYMBOLS, Control(max_position_dollars=8_000))
+    options = Options(latency_ns=3_000_000_000)
+    plan = plan_of(tmp_path / "data", tmp_path / "work", controls, Settings(band_sd=0.5), options=options)
+    run(plan, 1)
+    (summary,) = summaries = collect(plan, Outputs())
+    write_report(tmp_path / "report.html", plan, Sweep(), summaries, [])
+    opened(page, tmp_path / "report.html")
+    cancelled = summary.totals()["cancelled"]
+    assert cancelled > 20
+    expect(page.locator("#figures")).to_contain_text(f"refused, {cancelled:,.0f} cancelled")
 
 
 def test_a_symbol_that_looks_like_a_script_is_only_shown(page: Page, tmp_path: Path) -> None:
