@@ -220,10 +220,10 @@ def _range(path: Path, file: pq.ParquetFile, column: int, name: str) -> tuple[in
     else:
         if pa.types.is_int64(file.schema_arrow.field(name).type):
             return min(lows), max(highs)
-    column = file.read([name]).column(0)
-    if column.null_count:
+    times = file.read([name]).column(0)
+    if times.null_count:
         raise BadConfiguration(f"{path} has rows without {name}")
-    values = numbers(ns_of(column))
+    values = numbers(ns_of(times))
     return int(values.min()), int(values.max())
 
 
@@ -239,9 +239,7 @@ def _symbols(path: Path, file: pq.ParquetFile, column: int) -> tuple[tuple[str, 
     kind = file.schema_arrow.field("symbol").type
     text = kind.value_type if pa.types.is_dictionary(kind) else kind
     if text not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
-        raise BadConfiguration(
-            f"{path}: symbol is {kind}, not text; have it read by: mm import csv {path} --to data"
-        )
+        raise BadConfiguration(f"{path}: symbol is {kind}, not text; have it read by: mm import csv {path} --to data")
     found: set[str | None] = set()
     for group in range(file.metadata.num_row_groups):
         statistics = file.metadata.row_group(group).column(column).statistics

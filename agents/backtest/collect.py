@@ -177,7 +177,7 @@ class Collector:
         self._ends = parts["days"] if carry else _latest(self._ends, parts["days"])
         _add_days(self._summaries, parts["days"], str(day.date), self._before if carry else {})
         _add_trades(self._summaries, parts["trades"])
-        equity = sum(kept_equity(folder) for folder in folders)
+        equity = np.add.reduce([kept_equity(folder) for folder in folders])
         for summary, curve in zip(self._summaries, equity, strict=True):
             _add_equity(summary, curve, day, self._stride, carry)
 

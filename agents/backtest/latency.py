@@ -26,9 +26,7 @@ class Delay:
         self._symbols = symbols
         self._latency_ns = latency_ns
         marks = Marks.GRID if markouts else Marks.OFF
-        plain = msgspec.structs.replace(
-            settings, marks=marks, mark_seconds=1, max_quote_age_seconds=None, session=None
-        )
+        plain = msgspec.structs.replace(settings, marks=marks, mark_seconds=1, max_quote_age_seconds=None, session=None)
         self._desk = grid.Desk(plain, Calendar())
         self._desk.grow(symbols)
         self._desk.interest[:symbols] = grid.LISTED
@@ -55,8 +53,8 @@ class Delay:
     def finish(self, ts: int) -> tuple[np.ndarray, Mids]:
         """End a date at an event time: an order that is still on its way meets the last quote.
 
-        Returns the quotes that the date's orders met: `EVENT`[n], in the order of their ts for each symbol; and the mids
-        by the second desk's times.
+        Returns the quotes that the date's orders met: `EVENT`[n], in the order of their ts for each symbol; and the
+        mids by the second desk's times.
         """
         clock = Columns(1)
         clock.kind[0], clock.ts[0], clock.length = CLOCK, ts, 1

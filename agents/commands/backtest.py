@@ -45,7 +45,7 @@ def backtest(
     lot: Annotated[float, typer.Option(metavar="SHARES", help="Without --controls: of every symbol.")] = 100,
     fill: Annotated[
         str | None,
-        typer.Option(metavar="touch|size", help="The whole lot, or at most the displayed size; else as cap_by_size is."),
+        typer.Option(metavar="touch|size", help="The whole lot, or at most the displayed size; else as cap_by_size."),
     ] = None,
     latency: Annotated[str, typer.Option(metavar="TIME", help="From decision to fill, as 250ms.")] = "0",
     reset: Annotated[bool, typer.Option("--reset/--carry", help="Begin each date flat and cold.")] = False,

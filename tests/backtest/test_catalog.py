@@ -87,7 +87,10 @@ def test_rows_without_a_symbol_are_nobodys(tmp_path: Path, statistics: bool) -> 
 
 UNUSABLE = {
     "no symbol in any row": ({"symbol": pa.array([None, None], pa.string())}, ": no row has a symbol"),
-    "symbols that are numbers": ({"symbol": pa.array([5930, 5930])}, ": symbol is int64, not text; have it read by: mm import csv"),
+    "symbols that are numbers": (
+        {"symbol": pa.array([5930, 5930])},
+        ": symbol is int64, not text; have it read by: mm import csv",
+    ),
     "times as text": (
         {"ts": pa.array(["2013-11-27T12:00:00Z"] * 2)},
         ": ts is neither nanoseconds since 1970 nor a timestamp: .*; have it read by: mm import csv",

@@ -363,7 +363,7 @@ def test_a_file_that_two_options_name_is_written_once(tmp_path: Path, data: Path
     collect(plan, Outputs(tmp_path / "out", tmp_path / "out" / ".." / "out" / "trades.parquet"))
     assert (tmp_path / "out" / "trades.parquet").read_bytes() == trades_bytes(plan, tmp_path / "alone.parquet")
     assert [path.name for path in tmp_path.rglob("*.part")] == []
-    with pytest.raises(BadConfiguration, match="one.parquet would hold two tables; give each a file of its own"):
+    with pytest.raises(BadConfiguration, match=r"one\.parquet would hold two tables; give each a file of its own"):
         collect(plan, Outputs(trades=tmp_path / "one.parquet", executions=tmp_path / "one.parquet"))
 
 
