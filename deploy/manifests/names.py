@@ -6,6 +6,7 @@ from typing import Any
 
 IMAGE = "market-maker"
 PART_OF = "market-maker"
+NAMESPACE = "market-maker"
 CLUSTER = "desk"
 BOOTSTRAP = f"{CLUSTER}-kafka-bootstrap"
 KAFKA_PORT = 9093

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.manifests.names import BOOTSTRAP, CA_SECRET, KAFKA_PORT, KEDA, PARTITIONS, metadata
+from deploy.manifests.names import BOOTSTRAP, CA_SECRET, KAFKA_PORT, KEDA, NAMESPACE, PARTITIONS, metadata
 from schemas.topics import EXECUTIONS, QUOTES, SIGNALS, Topic
 
 _API = "keda.sh/v1alpha1"
@@ -18,25 +18,29 @@ _INPUTS: dict[str, tuple[Topic, int]] = {
 
 def scaled_objects() -> list[dict[str, Any]]:
     """How KEDA reaches Kafka, and a ScaledObject for each role that is scaled."""
+    # KEDA takes the name from here alone, and Strimzi's secret of a user has none.
+    user = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(KEDA), "data": {"username": KEDA}}
     authentication = {
         "apiVersion": _API,
         "kind": "TriggerAuthentication",
         "metadata": metadata("kafka"),
         "spec": {
+            "configMapTargetRef": [{"parameter": "username", "name": KEDA, "key": "username"}],
             "secretTargetRef": [
                 {"parameter": "password", "name": KEDA, "key": "password"},
                 {"parameter": "ca", "name": CA_SECRET, "key": "ca.crt"},
             ],
         },
     }
-    return [authentication, *(_scaled(role, topic, lag) for role, (topic, lag) in _INPUTS.items())]
+    return [user, authentication, *(_scaled(role, topic, lag) for role, (topic, lag) in _INPUTS.items())]
 
 
 def _scaled(role: str, topic: Topic, lag: int) -> dict[str, Any]:
     trigger = {
         "type": "kafka",
         "metadata": {
-            "bootstrapServers": f"{BOOTSTRAP}:{KAFKA_PORT}",
+            # KEDA asks from a namespace of its own.
+            "bootstrapServers": f"{BOOTSTRAP}.{NAMESPACE}.svc:{KAFKA_PORT}",
             "consumerGroup": role,
             "topic": topic.name,
             "lagThreshold": str(lag),
@@ -44,7 +48,6 @@ def _scaled(role: str, topic: Topic, lag: int) -> dict[str, Any]:
             "activationLagThreshold": str(2 * PARTITIONS),
             "sasl": "scram_sha512",
             "tls": "enable",
-            "username": KEDA,
         },
         "authenticationRef": {"name": "kafka"},
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from deploy.manifests.names import CLUSTER, HEALTH_PORT, IMAGE, KAFKA_PORT, PART_OF, labels, metadata
+from deploy.manifests.names import CLUSTER, HEALTH_PORT, IMAGE, KAFKA_PORT, NAMESPACE, PART_OF, labels, metadata
 from deploy.manifests.roles import AGENTS
 
 _OURS = {"matchLabels": {"app.kubernetes.io/part-of": PART_OF}}
@@ -112,7 +112,7 @@ def kustomization(files: list[str]) -> dict[str, Any]:
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "namespace": "market-maker",
+        "namespace": NAMESPACE,
         "resources": files,
         "images": [{"name": IMAGE, "newTag": "0.1.0"}],
     }

@@ -24,7 +24,14 @@ from filelock import FileLock
 from deploy.kafka_jars import cache_folder
 
 KUBERNETES = "v1.34.0"
-KINDS = ("networkpolicy-networking-v1", "poddisruptionbudget-policy-v1", "service-v1", "statefulset-apps-v1")
+KINDS = (
+    "configmap-v1",
+    "networkpolicy-networking-v1",
+    "poddisruptionbudget-policy-v1",
+    "service-v1",
+    "statefulset-apps-v1",
+)
+KUBERNETES_FOLDER = f"kubernetes-{zlib.crc32(repr((KUBERNETES, KINDS)).encode()):08x}"
 PYTHON_PACKAGE = (
     "kubernetes-validate==1.37.0 --hash=sha256:85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9"
 )
@@ -78,10 +85,10 @@ class NoSchemas(Exception):
 def invalid(files: Iterable[Path]) -> str:
     """What the schemas of Kubernetes, KEDA and the Prometheus operator say against manifests. Raises NoSchemas."""
     folder = _folder()
-    _have(folder / "kubernetes", _kubernetes)
+    _have(folder / KUBERNETES_FOLDER, _kubernetes)
     _have(folder / OPERATORS, _operators)
     _have(folder / "bin", _kubeconform)
-    core = folder / "kubernetes" / "{{.ResourceKind}}{{.KindSuffix}}.json"
+    core = folder / KUBERNETES_FOLDER / "{{.ResourceKind}}{{.KindSuffix}}.json"
     operators = folder / OPERATORS / "{{.Group}}_{{.ResourceKind}}_{{.ResourceAPIVersion}}.json"
     locations = [f"-schema-location={core}", f"-schema-location={operators}"]
     command = [str(folder / "bin/kubeconform"), "-strict", f"-skip={_strimzi_kinds(files)}", *locations]

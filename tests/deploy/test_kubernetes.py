@@ -167,6 +167,24 @@ def test_lag_scales_up_to_the_partitions_and_markers_wake_nobody(role: str) -> N
     assert "replicas" not in named("StatefulSet", role)["spec"]
 
 
+@pytest.mark.parametrize("role", MONEY)
+def test_keda_is_given_what_it_signs_in_with_and_an_address_for_its_own_namespace(role: str) -> None:
+    (trigger,) = named("ScaledObject", role)["spec"]["triggers"]
+    spec = named("TriggerAuthentication", trigger["authenticationRef"]["name"])["spec"]
+    secrets = {ref["parameter"]: (ref["name"], ref["key"]) for ref in spec["secretTargetRef"]}
+    texts = {
+        ref["parameter"]: named("ConfigMap", ref["name"])["data"][ref["key"]] for ref in spec["configMapTargetRef"]
+    }
+    user = named("KafkaUser", texts["username"])["metadata"]["name"]
+    assert secrets["password"] == (user, "password")  # as Strimzi names the secret
+    assert secrets["ca"][1] == "ca.crt"
+    assert "username" not in trigger["metadata"], "KEDA reads none there"
+    (kustomization,) = all_of("Kustomization")
+    variables = {variable["name"]: variable.get("value") for variable in container_of(role)["env"]}
+    short, _, port = variables["MM_BOOTSTRAP"].partition(":")
+    assert trigger["metadata"]["bootstrapServers"] == f"{short}.{kustomization['namespace']}.svc:{port}"
+
+
 def check_command(arguments: Iterable[str]) -> None:
     """Parse a command line as the mm command would; fails as it would."""
     command, left = typer.main.get_command(app), list(arguments)
