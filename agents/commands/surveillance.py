@@ -9,11 +9,11 @@ import typer
 
 from agents import configuration as config_module
 from agents.commands.agents import HealthHost, HealthPort, Instance, Wait
-from agents.commands.options import configured
+from agents.commands.options import with_settings
 from agents.configuration import Configuration
 
 
-@configured
+@with_settings
 def surveillance(
     configuration: Configuration,
     rules: Annotated[
@@ -34,7 +34,7 @@ def surveillance(
     from agents.surveillance.process import Place, run_surveillance
     from agents.surveillance.settings import load
 
-    settings = load(rules)
+    settings = load(rules, configuration.settings().decision_seconds)
     if wait:
         wait_for_topics(config, wait)
     place = Place(config_module.home() / "run", instance, health_host, health_port)

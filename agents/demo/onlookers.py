@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 import sys
 
@@ -24,8 +23,7 @@ class Onlookers:
     def __init__(self, given: Given, wait_seconds: float) -> None:
         self._port = _USUAL_PORT if _is_free(_USUAL_PORT) else free_port()
         self.watchman = Member("surveillance", "0", free_port())
-        # Surveillance knows no settings of the strategy.
-        watching = fleet.program(self.watchman, dataclasses.replace(given, settings=()), wait_seconds)
+        watching = fleet.program(self.watchman, given, wait_seconds)
         command = [sys.executable, "-P", "-m", "agents.cli", "dashboard", f"--port={self._port}", *given.arguments]
         self.programs = [watching, Program("dashboard", command, {"MM_AGENT": "dashboard"})]
 

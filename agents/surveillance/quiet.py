@@ -59,7 +59,7 @@ def partition(
 ) -> Iterator[Change]:
     """A partition's stopped grid, and its dead letters that have ceased; arguments as for `grid`."""
     after = row or PartitionRow(at=-1, ts=0, arrived=0)
-    findings = [grid(number, signals, executions, now_ms, since_ms, settings)]
+    findings = [grid(number, after.open.get("grid"), signals, executions, now_ms, since_ms, settings)]
     if row is not None:
         findings.append(calm_dead_letters(number, row, now_ms, settings))
     published = []
@@ -73,6 +73,7 @@ def partition(
 
 def grid(
     partition: int,
+    raised: Alert | None,
     signals: Mapping[str, SignalsRow],
     executions: Mapping[str, ExecutionsRow],
     now_ms: int,
@@ -81,16 +82,17 @@ def grid(
 ) -> Finding:
     """A partition with symbols to decide on, but without executions for a while of wall time.
 
-    since_ms: from when on executions would have been seen. A desk whose symbols have ended, gone stale or are
-    outside their session does not stop: it rests.
+    raised: the alert that is open; since_ms: from when on executions would have been seen. A desk whose symbols have
+    ended, gone stale or are outside their session does not stop: it rests. But one that has stopped is at work again
+    only when an execution comes, as it does of every signal, those that say so included.
     """
     expected = [
         symbol
         for symbol, signal in signals.items()
         if signal.reason not in _NOT_DECIDED_ON and signal.session is not SessionState.CLOSED
     ]
-    last_ms = max((execution.arrived for execution in executions.values()), default=0)
-    last_ts = max((execution.ts for execution in executions.values()), default=0)
+    # The one that came last: feeds may be at different event times.
+    last_ms, last_ts = max(((execution.arrived, execution.ts) for execution in executions.values()), default=(0, 0))
     seconds = (now_ms - max(last_ms, since_ms)) / 1000
     rule = settings.grid
     return Finding(
@@ -101,7 +103,7 @@ def grid(
         ts=last_ts,
         began=last_ts,
         over=bool(expected) and seconds > rule.seconds,
-        calm=not expected or (now_ms - last_ms) / 1000 <= rule.seconds,
+        calm=raised is not None and last_ts != raised.ts,
         value=seconds,
         threshold=rule.seconds,
         text=f"no decision in partition {partition} for {seconds:.0f} s, with {len(expected)} symbols to decide on",

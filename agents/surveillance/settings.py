@@ -14,6 +14,7 @@ from schemas.records import Severity
 
 Positive = Annotated[float, Meta(gt=0)]
 Minutes = Annotated[int, Meta(ge=1, le=240)]
+_MISSED_DECISIONS = 3
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,7 +50,7 @@ class SurveillanceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     position: a position as a part of its limit;
     jump: distance of the mid from its moving average in standard deviations, at decision times;
     silent_symbol: age of a symbol's quote, in event time, while others move;
-    grid: wall time without decisions of a partition that has symbols to decide on;
+    grid: wall time without decisions of a partition that has symbols to decide on; `load` makes it long enough;
     dead_letters: raised by the first one, cleared after so long without another (wall time);
     kept_minutes: windows kept for each symbol; clear_below: a value rule is cleared at this part of its bound.
     """
@@ -71,10 +72,18 @@ class SurveillanceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
                 raise ValueError(f"{name}.minutes must be at most kept_minutes ({self.kept_minutes})")
 
 
-def load(file: Path | None) -> SurveillanceSettings:
-    """The settings of a TOML file, over the defaults. Raises BadConfiguration that names the field."""
-    if file is None:
-        return SurveillanceSettings()
+def load(file: Path | None, decision_seconds: int) -> SurveillanceSettings:
+    """The settings of a TOML file, over the defaults, for a desk that decides so often.
+
+    `grid` waits for three decisions at least, whatever is given: less would call a desk stopped between two.
+    Raises BadConfiguration that names the field.
+    """
+    settings = SurveillanceSettings() if file is None else _read(file)
+    seconds = max(settings.grid.seconds, _MISSED_DECISIONS * decision_seconds)
+    return msgspec.structs.replace(settings, grid=msgspec.structs.replace(settings.grid, seconds=seconds))
+
+
+def _read(file: Path) -> SurveillanceSettings:
     defaults = msgspec.to_builtins(SurveillanceSettings())
     try:
         given = tomllib.loads(file.read_text())

@@ -90,6 +90,7 @@ def test_it_trades_heals_and_leaves_nothing(tmp_path: Path, temporary_folder: Pa
         with urllib.request.urlopen(demo.address("the page is at"), timeout=60) as answer:
             assert "<title>Market maker</title>" in answer.read().decode()
         assert demo.agent("surveillance").is_running()
+        assert "--set=decision_seconds=2" in demo.agent("surveillance").cmdline()
         demo.agent("execution").kill()
         executions = Watcher(KafkaConfig(demo.address("Kafka runs at")), ["executions"], from_beginning=False)
         until(lambda: bool(executions.poll(0.2)), 60, "an execution after the kill")

@@ -133,7 +133,8 @@ def test_open_alerts_survive_kill_9_and_are_not_raised_again(desk: Desk, tmp_pat
 def test_a_silent_symbol_and_a_stopped_grid_are_noticed_without_any_record(
     desk: Desk, tmp_path: Path, rules: Path
 ) -> None:
-    with Worker(desk, tmp_path, rules=rules) as worker:
+    with Worker(desk, tmp_path, rules=rules, options=("--set=decision_seconds=1",)) as worker:
+        assert worker.page("/health")["settings"]["grid"]["seconds"] == 3
         desk.write(SIGNALS.name, [signal_record(symbol, T0) for symbol in SYMBOLS])
         desk.write(EXECUTIONS.name, [execution(symbol, T0) for symbol in SYMBOLS])
         stopped = [(f"partition-{p}-grid-{T0}", "RAISED") for p in range(desk.partitions)]

@@ -63,8 +63,7 @@ def test_windows_that_event_time_has_left_behind_are_cleared_without_a_trade() -
     assert after.at == row.at
 
 
-@pytest.mark.parametrize("signals_go_on", [True, False])
-def test_a_partition_without_decisions_for_a_while_is_raised_once_and_cleared_once(signals_go_on: bool) -> None:
+def test_a_partition_without_decisions_for_a_while_is_raised_once_and_cleared_once() -> None:
     signals = {"A": signalled()}
     executions = {"A": decided("A", T0, NOW_MS)}
     assert list(quiet.partition(1, None, signals, executions, NOW_MS + 30_000, 0, SETTINGS)) == []
@@ -80,6 +79,41 @@ def test_a_partition_without_decisions_for_a_while_is_raised_once_and_cleared_on
     assert [(a.id, a.state) for a in alerts] == [(f"partition-1-grid-{T0 + 1}", "CLEARED")] and going.open == {}
 
 
+RESTING = {
+    "ended": signalled(SignalReason.END),
+    "removed": signalled(SignalReason.REMOVED),
+    "stale": signalled(SignalReason.STALE),
+    "out of session": signalled(session=SessionState.CLOSED),
+}
+
+
+@pytest.mark.parametrize("resting", RESTING.values(), ids=RESTING)
+def test_a_partition_that_has_stopped_is_at_work_again_only_when_an_execution_comes(resting: SignalsRow) -> None:
+    """Its symbols may come to rest meanwhile, and leave it again: that is the same alert, not a second of its id."""
+    executions = {"A": decided("A", T0, NOW_MS)}
+    [(_, row, alerts)] = quiet.partition(1, None, {"A": signalled()}, executions, NOW_MS + 31_000, 0, SETTINGS)
+    assert isinstance(row, PartitionRow) and [a.state for a in alerts] == ["RAISED"]
+    for signal in (resting, signalled()):
+        assert list(quiet.partition(1, row, {"A": signal}, executions, NOW_MS + 99_000, 0, SETTINGS)) == []
+    of_the_rest = {"A": decided("A", T0 + NS, NOW_MS + 100_000)}
+    [(_, after, alerts)] = quiet.partition(1, row, {"A": resting}, of_the_rest, NOW_MS + 999_000, 0, SETTINGS)
+    assert [(a.id, a.state) for a in alerts] == [(f"partition-1-grid-{T0 + 1}", "CLEARED")] and after.open == {}
+
+
+def test_a_partition_that_stops_again_is_another_occurrence_whatever_the_event_times_of_its_feeds() -> None:
+    signals, row, told = {"A": signalled(), "B": signalled()}, None, []
+    executions = {"A": decided("A", T0 + 9999 * NS, NOW_MS)}
+    for number in range(1, 4):
+        now_ms = NOW_MS + number * 60_000
+        executions["B"] = decided("B", T0 + number * NS, now_ms)
+        for judged_ms in (now_ms, now_ms + 31_000):
+            for _, after, alerts in quiet.partition(1, row, signals, executions, judged_ms, 0, SETTINGS):
+                assert isinstance(after, PartitionRow)
+                row, told = after, [*told, *((a.id, a.state) for a in alerts)]
+    ids = [f"partition-1-grid-{T0 + number * NS + 1}" for number in range(1, 4)]
+    assert told == [*((id, state) for id in ids[:2] for state in ("RAISED", "CLEARED")), (ids[2], "RAISED")]
+
+
 def test_surveillance_that_has_just_started_waits_before_it_calls_the_grid_stopped() -> None:
     executions = {"A": decided("A", T0, NOW_MS)}
     late = NOW_MS + 3_600_000
@@ -89,14 +123,8 @@ def test_surveillance_that_has_just_started_waits_before_it_calls_the_grid_stopp
 
 @pytest.mark.parametrize(
     "signals",
-    [
-        {},
-        {"A": signalled(SignalReason.END)},
-        {"A": signalled(SignalReason.REMOVED)},
-        {"A": signalled(SignalReason.STALE)},
-        {"A": signalled(session=SessionState.CLOSED)},
-    ],
-    ids=["no symbols", "ended", "removed", "stale", "out of session"],
+    [{}, *({"A": signal} for signal in RESTING.values())],
+    ids=["no symbols", *RESTING],
 )
 def test_a_desk_that_rests_has_not_stopped(signals: dict[str, SignalsRow]) -> None:
     assert list(quiet.partition(0, None, signals, {}, NOW_MS + 3_600_000, NOW_MS, SETTINGS)) == []

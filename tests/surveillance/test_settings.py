@@ -18,19 +18,29 @@ from schemas.records import Severity
 def test_a_rule_that_is_given_in_part_keeps_the_rest_of_its_own_defaults(tmp_path: Path) -> None:
     file = tmp_path / "rules.toml"
     file.write_text("[drawdown]\nabove = 5\n[turnover]\nminutes = 2\n")
-    settings, defaults = load(file), SurveillanceSettings()
+    settings, defaults = load(file, 10), SurveillanceSettings()
     assert settings.drawdown.severity is defaults.drawdown.severity is Severity.CRITICAL
     assert settings.turnover.above == defaults.turnover.above
 
 
 def test_no_file_gives_the_defaults() -> None:
-    assert load(None) == SurveillanceSettings()
+    assert load(None, 10) == SurveillanceSettings()
+
+
+@pytest.mark.parametrize(("given", "decision_seconds", "seconds"), [(30, 60, 180), (2, 10, 30), (90, 10, 90)])
+def test_the_grid_is_not_called_stopped_before_three_decisions_have_been_missed(
+    tmp_path: Path, given: int, decision_seconds: int, seconds: int
+) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text(f'[grid]\nseconds = {given}\nseverity = "WARNING"\n')
+    rule = load(file, decision_seconds).grid
+    assert (rule.seconds, rule.severity) == (seconds, Severity.WARNING)
 
 
 def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
     file = tmp_path / "rules.toml"
     file.write_text('[drawdown]\nabove = 5.5\nseverity = "INFO"\n[grid]\nseconds = 5\nenabled = false\n')
-    settings = load(file)
+    settings = load(file, 1)
     assert (settings.drawdown.above, settings.drawdown.severity) == (5.5, Severity.INFO)
     assert (settings.grid.seconds, settings.grid.enabled) == (5, False)
     assert settings.turnover == SurveillanceSettings().turnover
@@ -50,7 +60,7 @@ def test_a_file_that_cannot_be_used_is_told_by_field(tmp_path: Path, text: str, 
     file = tmp_path / "rules.toml"
     file.write_text(text)
     with pytest.raises(BadConfiguration, match=told.replace("$", r"\$").replace(".", r"\.")):
-        load(file)
+        load(file, 10)
 
 
 def test_several_brokers_become_several_addresses() -> None:
