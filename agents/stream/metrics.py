@@ -12,9 +12,19 @@ _COMMIT_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Metrics:
-    """The runner's metrics of one agent process; row counters are read from its tasks when they are asked for."""
+    """The runner's metrics of one agent process.
 
-    def __init__(self, role: str, instance: str, rows: Callable[[], Iterable[tuple[int, Mapping[str, int]]]]) -> None:
+    Whether it is ready and the row counters of its tasks are asked for when Prometheus asks: a loop that hangs could
+    tell neither.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        instance: str,
+        ready: Callable[[], bool],
+        rows: Callable[[], Iterable[tuple[int, Mapping[str, int]]]],
+    ) -> None:
         self.registry = CollectorRegistry()
         labels = {"role": role, "instance_name": instance}
         names = list(labels)
@@ -29,8 +39,8 @@ class Metrics:
         self.sent = counter("mm_output_records", "Records sent, table rows and checkpoints included")
         self.commits = counter("mm_transactions", "Transactions committed")
         self.aborts = counter("mm_transactions_aborted", "Transactions that were aborted")
-        self.ready = gauge("mm_ready", "1 while partitions are assigned and restored")
-        self.partitions = gauge("mm_partitions", "Partitions held")
+        gauge("mm_ready", "1 while partitions are assigned and restored and the loop turns").set_function(ready)
+        self.partitions = gauge("mm_partitions", "Partitions assigned, restored or not")
         self.lag = gauge("mm_lag_records", "Records between the position and the end of the input")
         self.decision_age = gauge("mm_decision_age_seconds", "Age of the newest input record when it was committed")
         self.last_commit = gauge("mm_last_commit_timestamp_seconds", "Wall time of the last commit")

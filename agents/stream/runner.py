@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicPartition
@@ -72,7 +72,7 @@ class Runner:
         self._followers: list[Follower] = []
         self._next_lag = 0.0
         self._transactions = Transactions(config, f"{agent.role}-{instance}", self.beat)
-        self.metrics = Metrics(agent.role, instance, self._row_counters)
+        self.metrics = Metrics(agent.role, instance, lambda: self.ready() is None, self._row_counters)
 
     # -- what others ask -----------------------------------------------------------------------------------------
 
@@ -286,15 +286,15 @@ class Runner:
             self._take(partitions)
         self._stale = False
 
-    def _take(self, partitions: Iterable[int]) -> None:
+    def _take(self, partitions: Collection[int]) -> None:
         began = time.monotonic()
+        self.metrics.partitions.set(len(self._held) + len(partitions))
         stored = self._restorer.take(self._consumer, partitions)
         for partition, state in stored.items():
             self._held[partition] = HeldPartition(
                 self._agent, self._config, self._instance, self._transactions, partition, self._partitions, state
             )
         self._source.assign([TopicPartition(self._source_topic, p, self._held[p].position) for p in stored])
-        self._note_partitions()
         self.metrics.restore_seconds.set(time.monotonic() - began)
         log.info("%s-%s holds partitions %s", self._agent.role, self._instance, self.assigned)
 
@@ -343,11 +343,9 @@ class Runner:
         for at in partitions:
             self._held.pop(at.partition, None)
             self._setbacks.drop(at.partition)
-        self._note_partitions()
-
-    def _note_partitions(self) -> None:
         self.metrics.partitions.set(len(self._held))
-        self.metrics.ready.set(1 if self._held else 0)
+        if not self._held:
+            self.metrics.lag.set(0)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

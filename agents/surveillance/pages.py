@@ -136,6 +136,11 @@ class _Metrics(Collector):
         for tp, behind in desk.watch.lags.items():
             lag.add_metric((tp.topic, str(tp.partition)), behind)
         yield lag
+        yield GaugeMetricFamily(
+            "mm_surveillance_judged_timestamp_seconds",
+            "Wall time at which what no record tells was judged last",
+            value=desk.watch.judged_at,
+        )
         if ready:
             yield from self._of_tables()
 

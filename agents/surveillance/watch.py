@@ -30,6 +30,7 @@ class Watch:
 
     def __init__(self, desk: Desk) -> None:
         self.lags: dict[TP, int] = {}
+        self.judged_at = 0.0  # of time.time; 0: not yet
         self._desk = desk
         self._ready_since_ms: int | None = None
         self._state: tuple[str | None, int] = (None, 0)
@@ -51,6 +52,7 @@ class Watch:
             await self._check_tables()
             if await self._caught_up():
                 await self._judge(now_ms, self._ready_since_ms)
+                self.judged_at = time.time()
 
     def _check_progress(self, trouble: str | None) -> None:
         """Faust can stop for good without a word while it joins its group or recovers: then only a new start helps."""

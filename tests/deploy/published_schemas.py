@@ -2,7 +2,8 @@
 
 Those of Kubernetes come in a Python package, the definitions of KEDA and of the Prometheus operator in their Go
 modules, those of Strimzi as compiled validators in an npm package. Go also builds kubeconform, which checks the first
-three. Grafana's are types of TypeScript, whose compiler checks a dashboard as a literal of them. AsyncAPI has a parser.
+three. Grafana's are types of TypeScript, whose compiler checks a dashboard as a literal of them. AsyncAPI has a parser,
+Prometheus a tool that tries its rules.
 """
 
 from __future__ import annotations
@@ -106,6 +107,15 @@ def invalid_for_asyncapi(document: Mapping[str, Any]) -> list[str]:
     """What AsyncAPI's parser says against a document. Raises NoSchemas."""
     _have(_folder() / "asyncapi", _asyncapi)
     return _told_by_node(_folder() / "asyncapi", PARSE, json.dumps(document))
+
+
+def promtool() -> str:
+    """Prometheus' tool for its rules: the machine's, else that of Debian's package, unpacked. Raises NoSchemas."""
+    installed = shutil.which("promtool")
+    if installed is not None:
+        return installed
+    _have(_folder() / "prometheus", _prometheus)
+    return str(_folder() / "prometheus/usr/bin/promtool")
 
 
 def _told_by_node(folder: Path, program: str, given: str) -> list[str]:
@@ -212,6 +222,13 @@ def _asyncapi(folder: Path) -> None:
 
 def _grafana(folder: Path) -> None:
     _npm_install(folder, *GRAFANA_PACKAGES)
+
+
+def _prometheus(folder: Path) -> None:
+    _call("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "prometheus", folder=folder)
+    (archive,) = folder.glob("prometheus_*.deb")
+    _call("dpkg", "-x", archive.name, ".", folder=folder)
+    archive.unlink()
 
 
 def _npm_install(folder: Path, *packages: str) -> None:

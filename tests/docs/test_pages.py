@@ -87,7 +87,7 @@ def test_operations_tells_which_statuses_a_supervisor_gives_up_on() -> None:
 
 
 def test_operations_lists_every_metric() -> None:
-    families = Metrics("signals", "0", lambda: [(0, {"used": 1})]).registry.collect()
+    families = Metrics("signals", "0", lambda: True, lambda: [(0, {"used": 1})]).registry.collect()
     found = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     assert {row[0] for row in rows(OPERATIONS, "Metrics", "name")} == found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import logging
 import re
 import socket
@@ -22,9 +23,11 @@ from agents.portfolio import PortfolioTask
 from agents.signals import SignalsTask
 from agents.stream import runner as running
 from agents.stream.config import KafkaConfig
-from agents.stream.errors import STUCK_EXIT_STATUS, BadConfiguration
+from agents.stream.errors import STUCK_EXIT_STATUS, BadConfiguration, TransactionFailed
 from agents.stream.health import HealthServer
-from agents.stream.runner import Runner
+from agents.stream.restore import Restorer
+from agents.stream.runner import Runner, RunnerSettings
+from agents.stream.transaction import Transactions
 from deploy.broker import HOST, Broker
 from schemas.records import Control
 from tests.integration import market
@@ -69,17 +72,19 @@ def fill(desk: Pipeline) -> None:
 
 
 class Gate:
-    """Holds a task in the middle of its work until it is opened."""
+    """Holds a task in the middle of its work, at its n-th batch, until it is opened."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, task: type) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, task: type, at_batch: int = 1) -> None:
         self.reached = threading.Event()
         self.opened = threading.Event()
+        batches = itertools.count(1)
         process = task.process
 
         def held(this: Any, batch: Any, out: Any) -> None:
             process(this, batch, out)
-            self.reached.set()
-            self.opened.wait(120)
+            if next(batches) == at_batch:
+                self.reached.set()
+                self.opened.wait(120)
 
         monkeypatch.setattr(task, "process", held)
 
@@ -130,13 +135,77 @@ def test_a_stuck_loop_is_not_alive_and_recovers(
             wait_until(lambda: page("/live")[0] == 503, "the stuck loop to be noticed")
             assert page("/live")[1].startswith("the loop has not turned for ")
             assert page("/ready")[0] == 503
-            assert page("/metrics")[0] == 200
+            text = page("/metrics")[1]
+            assert (metric(text, "mm_ready"), metric(text, "mm_partitions")) == (0, desk.partitions)
             gate.opened.set()
             wait_until(lambda: page("/live")[0] == 200, "the loop to turn again")
             wait_until(lambda: page("/ready")[0] == 200, "the agent to be ready again")
+            wait_until(lambda: metric(page("/metrics")[1], "mm_ready") == 1, "the metric to say so")
     finally:
         gate.opened.set()
     desk.wait_until_drained()
+
+
+def test_partitions_that_are_being_restored_count_and_make_the_agent_not_ready(
+    pipeline: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When they are assigned, and again after a transaction that failed."""
+    desk = pipeline()
+    fill(desk)
+    reached, opened = (threading.Semaphore(0) for _ in range(2))
+    take, commit = Restorer.take, Transactions._commit
+    failed = threading.Event()
+
+    def held(this: Restorer, *arguments: Any) -> Any:
+        reached.release()
+        assert opened.acquire(timeout=120)
+        return take(this, *arguments)
+
+    def fail_once(this: Transactions, *arguments: Any) -> float:
+        if not failed.is_set():
+            failed.set()
+            raise TransactionFailed("by the test")
+        return commit(this, *arguments)
+
+    monkeypatch.setattr(Restorer, "take", held)
+    monkeypatch.setattr(Transactions, "_commit", fail_once)
+    agent = desk.start("signals")
+    try:
+        with pages_of(agent.runner) as page:
+            for _ in range(2):
+                assert reached.acquire(timeout=90)
+                assert page("/ready")[0] == 503
+                text = page("/metrics")[1]
+                assert (metric(text, "mm_ready"), metric(text, "mm_partitions")) == (0, desk.partitions)
+                opened.release()
+            opened.release(100)  # what a slow machine may bring about besides
+            wait_until(lambda: metric(page("/metrics")[1], "mm_ready") == 1, "the agent to be ready")
+            assert metric(page("/metrics")[1], "mm_partitions") == desk.partitions
+    finally:
+        opened.release(100)
+    assert failed.is_set()
+
+
+def test_an_agent_that_loses_its_partitions_is_not_behind_any_more(
+    pipeline: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_LAG_SECONDS", 0.0)
+    desk = pipeline(partitions=1, runner_settings=RunnerSettings(batch_records=50))
+    desk.config = KafkaConfig(desk.bootstrap, desk.prefix, {"max.poll.interval.ms": "6500"})
+    fill(desk)
+    gate = Gate(monkeypatch, SignalsTask, at_batch=5)
+    try:
+        silent = desk.start("signals", "silent")
+        assert gate.reached.wait(90), silent.errors
+        heir = desk.start("signals", "heir")
+        with pages_of(silent.runner) as page:
+            assert metric(page("/metrics")[1], "mm_lag_records") > 0
+            wait_until(lambda: bool(heir.runner.assigned), "the heir to get the partition")
+            gate.opened.set()
+            wait_until(lambda: metric(page("/metrics")[1], "mm_partitions") == 0, "the loss to be noticed")
+            assert metric(page("/metrics")[1], "mm_lag_records") == 0
+    finally:
+        gate.opened.set()
 
 
 def test_an_agent_without_partitions_is_alive_and_not_ready(pipeline: Callable[..., Pipeline]) -> None:

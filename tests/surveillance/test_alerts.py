@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,16 @@ def test_garbage_is_set_aside_and_told_and_stops_nothing(desk: Desk, tmp_path: P
     assert {found.get("mm_topic") for found in headers} >= {f"{desk.prefix}trades".encode()}
 
 
+def test_surveillance_that_is_behind_says_that_it_judges_no_silence(desk: Desk, tmp_path: Path, rules: Path) -> None:
+    never_caught_up = "import agents.surveillance.watch as watch; watch._NEARLY = 0"
+    with Worker(desk, tmp_path, rules=rules, changed=never_caught_up) as worker:
+        desk.write(SIGNALS.name, [signal_record("AAPL", T0)])
+        wait_until(lambda: worker.counts("signals").get("used") == 1, "the signal")
+        _, metrics = worker.get("/metrics")
+    assert "mm_surveillance_ready 1.0" in metrics
+    assert "mm_surveillance_judged_timestamp_seconds 0.0" in metrics
+
+
 def test_pages_show_windows_alerts_health_and_metrics(desk: Desk, tmp_path: Path, rules: Path) -> None:
     written = [trade("AAPL", n, 20) for n in range(30)]
     desk.write(TRADES.name, written)
@@ -212,6 +223,8 @@ def test_pages_show_windows_alerts_health_and_metrics(desk: Desk, tmp_path: Path
         assert 'mm_surveillance_records_total{result="used",topic="trades"} 30.0' in metrics
         assert "mm_surveillance_window_trades 15.0" in metrics
         assert "mm_surveillance_net -2.5" in metrics
+        judged = re.search(r"^mm_surveillance_judged_timestamp_seconds (\S+)$", metrics, re.MULTILINE)
+        assert judged is not None and abs(time.time() - float(judged[1])) < 3600
         listed = re.findall("^[|] `(mm_surveillance_[a-z_…]+)` [|]", OPERATIONS.read_text(), re.MULTILINE)
         told = {name.replace("…", part).removesuffix("_total") for name in listed for part in WINDOWS}
         names = re.findall("^# TYPE (mm_[a-z_]+)", metrics, re.MULTILINE)
