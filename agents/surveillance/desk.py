@@ -194,7 +194,7 @@ class Desk:
         )
 
     def _read(self, source: Source) -> None:
-        decode = decoder(source.topic)
+        decode = decoder(source.topic) if source.topic.record is not None else None
 
         async def take(stream: Any) -> None:
             async for event in stream.events():
@@ -211,10 +211,10 @@ class Desk:
 
         self.app.agent(self._topic(source.topic), name=f"{ROLE}.{source.topic.name}")(take)
 
-    async def _take(self, source: Source, decode: Callable[[Any, int], tuple[str, Any]], message: Any) -> None:
+    async def _take(self, source: Source, decode: Callable[[Any, int], tuple[str, Any]] | None, message: Any) -> None:
         topic = source.topic.name
         seen = Seen(message.partition, message.offset, int(message.timestamp * 1000))
-        if source.topic is DEAD_LETTERS:
+        if decode is None:  # dead letters
             await self._apply(source, str(message.partition), dead_letter_text(message.headers), seen)
             return
         if message.value is None:

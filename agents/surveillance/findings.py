@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import msgspec
 
+from agents.surveillance.rows import Row
 from agents.surveillance.settings import Rule
 from schemas.records import Alert, AlertState
 from schemas.times import rfc3339
 
-Open = dict[str, Alert]
-"""Alerts that are raised, by rule."""
+_Row = TypeVar("_Row", bound=Row)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,20 +37,23 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     window_seconds: float | None = None
 
 
-def alerts_of(open_alerts: Open, finding: Finding) -> tuple[Open, list[Alert]]:
-    """What is open after a finding, and what is to be published.
+def with_alerts(row: _Row, findings: Sequence[Finding]) -> tuple[_Row, list[Alert]]:
+    """A row with the alerts that are open after some findings, and what is to be published.
 
     Both alerts of one occurrence, RAISED and CLEARED, have the id `SUBJECT-rule-began`: one that is published again
     after a crash is known by its id and state.
     """
-    raised = open_alerts.get(finding.rule)
-    if raised is None and finding.over and finding.settings.enabled:
-        alert = _raised(finding)
-        return {**open_alerts, finding.rule: alert}, [alert]
-    if raised is not None and (finding.calm or not finding.settings.enabled):
-        left = {rule: alert for rule, alert in open_alerts.items() if rule != finding.rule}
-        return left, [_cleared(raised, finding)]
-    return open_alerts, []
+    open_alerts = dict(row.open)
+    published = []
+    for finding in findings:
+        raised = open_alerts.get(finding.rule)
+        if raised is None and finding.over and finding.settings.enabled:
+            open_alerts[finding.rule] = _raised(finding)
+            published.append(open_alerts[finding.rule])
+        elif raised is not None and (finding.calm or not finding.settings.enabled):
+            del open_alerts[finding.rule]
+            published.append(_cleared(raised, finding))
+    return msgspec.structs.replace(row, open=open_alerts), published
 
 
 def _raised(finding: Finding) -> Alert:

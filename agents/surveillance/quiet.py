@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import msgspec
-
-from agents.surveillance.findings import Finding, alerts_of
+from agents.surveillance.findings import Finding, with_alerts
 from agents.surveillance.rows import ExecutionsRow, PartitionRow, Row, SignalsRow, TradesRow
 from agents.surveillance.rules import GONE, NS, judge_windows, silence
 from agents.surveillance.settings import SurveillanceSettings
@@ -35,8 +33,7 @@ def silent_symbols(rows: Mapping[str, ExecutionsRow], settings: SurveillanceSett
         if "silent_symbol" in row.open or arrived - row.arrived < BEHIND_MS or row.reason in GONE:
             continue
         if now - row.quote_ts > settings.silent_symbol.seconds * NS:
-            open_alerts, alerts = alerts_of(row.open, silence(symbol, row, now, settings))
-            yield symbol, msgspec.structs.replace(row, open=open_alerts), alerts
+            yield symbol, *with_alerts(row, [silence(symbol, row, now, settings)])
 
 
 def passed_windows(rows: Mapping[str, TradesRow], now: int, settings: SurveillanceSettings) -> Iterator[Change]:
@@ -62,11 +59,7 @@ def partition(
     findings = [grid(number, after.open.get("grid"), signals, executions, now_ms, since_ms, settings)]
     if row is not None:
         findings.append(calm_dead_letters(number, row, now_ms, settings))
-    published = []
-    for finding in findings:
-        open_alerts, alerts = alerts_of(after.open, finding)
-        after = msgspec.structs.replace(after, open=open_alerts)
-        published += alerts
+    after, published = with_alerts(after, findings)
     if published:
         yield str(number), after, published
 

@@ -27,8 +27,7 @@ def decoder(topic: Topic) -> Callable[[Any, int], tuple[str, Any]]:
     more than an hour after the message was written), or with a number that no desk has: such a record could spoil the
     windows of all that come after it.
     """
-    if topic.record is None:
-        return lambda message, partitions: (str(message.partition), message)
+    assert topic.record is not None
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(topic.record).decode
 
     def checked(message: Any, partitions: int) -> tuple[str, Any]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
-
 import msgspec
 
-from agents.surveillance.findings import Finding, Open, alerts_of
+from agents.surveillance.findings import Finding, with_alerts
 from agents.surveillance.rows import (
     MINUTE_NS,
     ExecutionsRow,
     OrdersRow,
     PartitionRow,
     PnlRow,
-    Row,
     Seen,
     SignalsRow,
     Sums,
@@ -23,10 +19,9 @@ from agents.surveillance.rows import (
     minute_of,
     window,
 )
-from agents.surveillance.settings import SurveillanceSettings, WindowRule
+from agents.surveillance.settings import SurveillanceSettings, ValueRule, WindowRule
 from schemas.records import Alert, Execution, Order, Outcome, OutcomeReason, Pnl, Signal, SignalReason, Trade
 
-_Row = TypeVar("_Row", bound=Row)
 NS = 1_000_000_000
 GONE = (OutcomeReason.END, OutcomeReason.REMOVED)
 
@@ -52,11 +47,14 @@ def judge_windows(
     symbol: str, row: TradesRow, ts: int, settings: SurveillanceSettings
 ) -> tuple[TradesRow, list[Alert]]:
     """Judge a symbol's windows at an event time, that of a trade of its or a later one."""
+    last = minute_of(ts)
+    count, turned_over = (window(row.minutes, last, rule.minutes) for rule in (settings.trade_count, settings.turnover))
+    what = f"turnover of {turned_over.turnover:,.2f} dollars"
     findings = [
-        _window_finding("trade_count", settings.trade_count, symbol, row, ts, settings.clear_below),
-        _window_finding("turnover", settings.turnover, symbol, row, ts, settings.clear_below),
+        _window("trade_count", settings, symbol, ts, float(count.trades), f"{count.trades} trades"),
+        _window("turnover", settings, symbol, ts, turned_over.turnover, what),
     ]
-    return _with_alerts(row, findings)
+    return with_alerts(row, findings)
 
 
 def apply_execution(
@@ -78,7 +76,7 @@ def apply_execution(
         reason=execution.reason,
     )
     finding = silence(execution.symbol, after, execution.ts, settings)
-    return _with_alerts(after, [finding])
+    return with_alerts(after, [finding])
 
 
 def silence(symbol: str, row: ExecutionsRow, now: int, settings: SurveillanceSettings) -> Finding:
@@ -114,21 +112,9 @@ def apply_pnl(row: PnlRow | None, pnl: Pnl, seen: Seen, settings: SurveillanceSe
         net=pnl.net,
         peak=peak,
     )
-    drawdown, rule = peak - pnl.net, settings.drawdown
-    finding = Finding(
-        rule="drawdown",
-        settings=rule,
-        subject=pnl.symbol,
-        symbol=pnl.symbol,
-        ts=pnl.ts,
-        began=pnl.ts,
-        over=drawdown > rule.above,
-        calm=drawdown <= rule.above * settings.clear_below,
-        value=drawdown,
-        threshold=rule.above,
-        text=f"{pnl.symbol}: net {pnl.net:,.2f} is {drawdown:,.2f} below its highest, {peak:,.2f}",
-    )
-    return _with_alerts(after, [finding])
+    drawdown = peak - pnl.net
+    text = f"{pnl.symbol}: net {pnl.net:,.2f} is {drawdown:,.2f} below its highest, {peak:,.2f}"
+    return with_alerts(after, [_bound("drawdown", settings, pnl.symbol, pnl.ts, drawdown, text)])
 
 
 def apply_signal(
@@ -148,21 +134,8 @@ def apply_signal(
     )
     if deviation is None:
         return after, []
-    rule = settings.jump
-    finding = Finding(
-        rule="jump",
-        settings=rule,
-        subject=signal.symbol,
-        symbol=signal.symbol,
-        ts=signal.ts,
-        began=signal.ts,
-        over=deviation > rule.above,
-        calm=deviation <= rule.above * settings.clear_below,
-        value=deviation,
-        threshold=rule.above,
-        text=f"{signal.symbol}: mid {signal.mid:g} is {deviation:.1f} sd away from its average, {signal.ema:g}",
-    )
-    return _with_alerts(after, [finding])
+    text = f"{signal.symbol}: mid {signal.mid:g} is {deviation:.1f} sd away from its average, {signal.ema:g}"
+    return with_alerts(after, [_bound("jump", settings, signal.symbol, signal.ts, deviation, text)])
 
 
 def apply_order(
@@ -181,22 +154,9 @@ def apply_order(
     )
     if limit is None:
         return after, []
-    rule = settings.position
     used = exposure / limit if limit > 0 else 0.0
-    finding = Finding(
-        rule="position",
-        settings=rule,
-        subject=order.symbol,
-        symbol=order.symbol,
-        ts=order.ts,
-        began=order.ts,
-        over=used > rule.above,
-        calm=used <= rule.above * settings.clear_below,
-        value=used,
-        threshold=rule.above,
-        text=f"{order.symbol}: position of {exposure:,.2f} dollars uses {used:.0%} of its limit",
-    )
-    return _with_alerts(after, [finding])
+    text = f"{order.symbol}: position of {exposure:,.2f} dollars uses {used:.0%} of its limit"
+    return with_alerts(after, [_bound("position", settings, order.symbol, order.ts, used, text)])
 
 
 def apply_dead_letter(
@@ -225,40 +185,30 @@ def apply_dead_letter(
         threshold=0,
         text=f"dead letters in partition {seen.partition}, the first of them {text}",
     )
-    return _with_alerts(after, [finding])
+    return with_alerts(after, [finding])
 
 
-def _window_finding(name: str, rule: WindowRule, symbol: str, row: TradesRow, ts: int, clear_below: float) -> Finding:
-    last = minute_of(ts)
-    sums = window(row.minutes, last, rule.minutes)
-    value = float(sums.trades) if name == "trade_count" else sums.turnover
-    what = f"{sums.trades} trades" if name == "trade_count" else f"turnover of {sums.turnover:,.2f} dollars"
-    start = last - (rule.minutes - 1) * MINUTE_NS
+def _bound(name: str, settings: SurveillanceSettings, symbol: str, ts: int, value: float, text: str) -> Finding:
+    """How a value of a symbol stands to the bound of its rule."""
+    rule: ValueRule = getattr(settings, name)
     return Finding(
         rule=name,
         settings=rule,
         subject=symbol,
         symbol=symbol,
         ts=ts,
-        began=start,
+        began=ts,
         over=value > rule.above,
-        calm=value <= rule.above * clear_below,
+        calm=value <= rule.above * settings.clear_below,
         value=value,
         threshold=rule.above,
-        text=f"{symbol}: {what} within {rule.minutes} minutes",
-        window_start=start,
-        window_seconds=rule.minutes * 60.0,
+        text=text,
     )
 
 
-def _judge(open_alerts: Open, findings: Sequence[Finding]) -> tuple[Open, list[Alert]]:
-    published: list[Alert] = []
-    for finding in findings:
-        open_alerts, alerts = alerts_of(open_alerts, finding)
-        published += alerts
-    return open_alerts, published
-
-
-def _with_alerts(row: _Row, findings: Sequence[Finding]) -> tuple[_Row, list[Alert]]:
-    open_alerts, alerts = _judge(row.open, findings)
-    return msgspec.structs.replace(row, open=open_alerts), alerts
+def _window(name: str, settings: SurveillanceSettings, symbol: str, ts: int, value: float, what: str) -> Finding:
+    """As `_bound`, for a sum over the whole minutes that end with that of `ts`."""
+    rule: WindowRule = getattr(settings, name)
+    start = minute_of(ts) - (rule.minutes - 1) * MINUTE_NS
+    finding = _bound(name, settings, symbol, ts, value, f"{symbol}: {what} within {rule.minutes} minutes")
+    return msgspec.structs.replace(finding, began=start, window_start=start, window_seconds=rule.minutes * 60.0)
