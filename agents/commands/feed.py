@@ -86,7 +86,7 @@ def live(
     source: Annotated[str, typer.Option(metavar="coinbase|binance|kraken", help="Whose quotes.")],
     seconds: Annotated[float | None, typer.Option(help="Then end; else at Ctrl-C.")] = None,
     stall: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Without any message, then connect anew; 10, binance 60.")
+        float | None, typer.Option(metavar="SECONDS", help="Without any message, then connect anew; 10, binance 900.")
     ] = None,
     url: Annotated[str | None, typer.Option(help="Another server that speaks as the exchange does.")] = None,
     feed: Annotated[

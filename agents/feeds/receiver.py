@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from agents.feeds.attempts import Attempts, Backoff
-from agents.feeds.exchanges.exchange import Exchange, Gap, Garbage, OutOfOrder, Refused, Tick, Trouble
+from agents.feeds.exchanges.exchange import Event, Exchange, Gap, Garbage, OutOfOrder, Refused, Tick, Trouble
 from agents.feeds.exchanges.fields import shown
 from agents.feeds.inbox import Inbox
 from agents.stream.errors import BadConfiguration
@@ -178,26 +178,27 @@ class Receiver:
     def _take(self, message: bytes) -> None:
         self.counts.messages += 1
         try:
-            events = self._reader.read(message)
+            for event in self._reader.read(message):
+                self._heed(event)
         except Garbage as error:
             self.counts.garbage += 1
             self._tell(self.counts.garbage, "messages left out", f"{error}: {shown(message)}")
-            return
-        for event in events:
-            if isinstance(event, Tick):
-                self._quote(event)
-            elif isinstance(event, Gap):
-                self.counts.gaps += 1
-                self._tell(self.counts.gaps, "gaps", f"{event.symbol}: {event.missed}")
-                self._miss(event.symbol)
-            elif isinstance(event, OutOfOrder):
-                self.counts.out_of_order += 1
-                self._tell(self.counts.out_of_order, "quotes out of order", event.symbol)
-                self._miss(event.symbol)
-            elif isinstance(event, Refused):
-                self._refused(event)
-            elif isinstance(event, Trouble):
-                raise _Dropped(f"it says: {event.text}")
+
+    def _heed(self, event: Event) -> None:
+        if isinstance(event, Tick):
+            self._quote(event)
+        elif isinstance(event, Gap):
+            self.counts.gaps += 1
+            self._tell(self.counts.gaps, "gaps", f"{event.symbol}: {event.missed}")
+            self._miss(event.symbol)
+        elif isinstance(event, OutOfOrder):
+            self.counts.out_of_order += 1
+            self._tell(self.counts.out_of_order, "quotes out of order", event.symbol)
+            self._miss(event.symbol)
+        elif isinstance(event, Refused):
+            self._refused(event)
+        elif isinstance(event, Trouble):
+            raise _Dropped(f"it says: {event.text}")
 
     def _quote(self, tick: Tick) -> None:
         self._inbox.put(tick)

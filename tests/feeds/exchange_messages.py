@@ -35,8 +35,8 @@ def coinbase_heartbeat(last_trade: int, symbol: str = "BTC-USD") -> bytes:
     return orjson.dumps(fields)
 
 
-def coinbase_refusal(symbol: str) -> bytes:
-    reason = f"{symbol} is not a valid product"
+def coinbase_refusal(symbol: str, why: str = "is not a valid product") -> bytes:
+    reason = f"{symbol} {why}"
     return orjson.dumps({"type": "error", "message": "Failed to subscribe", "reason": reason})
 
 

@@ -75,6 +75,18 @@ def sends_and_drops(*messages: bytes) -> Play:
     return play
 
 
+def falls_dumb(*messages: bytes) -> Play:
+    """Send these, then nothing at all, no answer to a ping either."""
+
+    def play(server: ExchangeServer, connection: ServerConnection) -> None:
+        for message in messages:
+            connection.send(message)
+        connection.protocol.send_frame = lambda _: None  # type: ignore[method-assign]
+        stays_open(server, connection)
+
+    return play
+
+
 def stays_open(server: ExchangeServer, connection: ServerConnection) -> None:
     """Say nothing until the client or the test ends."""
     while not server.closing.is_set():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agents.feeds.exchanges import EXCHANGES
 from agents.feeds.exchanges.exchange import Gap, Garbage, OutOfOrder, Reader, Refused, Tick, Trouble
+from agents.feeds.live import LiveSettings
 from tests.feeds import exchange_messages as say
 from tests.feeds.exchange_messages import GARBAGE, TIME_NS
 
@@ -207,6 +208,16 @@ def test_refusals_are_told_from_trouble() -> None:
     assert list(reader("coinbase").read(say.coinbase_refusal(""))) == [
         Refused(None, "Failed to subscribe:  is not a valid product")
     ]
+    assert list(reader("coinbase").read(say.coinbase_refusal("BTC-USD", "is delisted"))) == [
+        Refused("BTC-USD", "Failed to subscribe: BTC-USD is delisted")
+    ]
+    assert list(reader("coinbase").read(say.coinbase_refusal("BTC-USD", "is gone"))) == [
+        Refused("BTC-USD", "Failed to subscribe: BTC-USD is gone")
+    ]
+    assert list(reader("coinbase").read(say.coinbase_refusal("OLD-USD", "is delisted"))) == [
+        Refused(None, "Failed to subscribe: OLD-USD is delisted")
+    ]
+    assert kinds(reader("coinbase"), say.coinbase_refusal("Too many", "subscriptions")) == [Trouble]
     assert list(reader("kraken").read(say.kraken_refusal("BTC/USD"))) == [
         Refused("BTC-USD", "Currency pair not supported BTC/USD")
     ]
@@ -234,6 +245,22 @@ def test_coinbase_is_asked_for_each_symbol_on_its_own() -> None:
     """It ignores a whole request for one product in it that it does not know."""
     requests = EXCHANGES["coinbase"].requests(["BTC-USD", "ETH-USD"])
     assert [orjson.loads(request)["product_ids"] for request in requests] == [["BTC-USD"], ["ETH-USD"]]
+
+
+def test_binance_gets_no_request_that_is_too_long_to_be_answered() -> None:
+    longest = LiveSettings("binance", [f"{number:015}-{'X' * 15}" for number in range(1024)])
+    requests = EXCHANGES["binance"].requests([EXCHANGES["binance"].pair(name) for name in longest.names])
+    header = 8  # of a client's frame of this length
+    assert max(map(len, requests)) + header <= 4096
+
+
+def test_an_entry_that_cannot_be_read_leaves_the_others_of_its_message_alone() -> None:
+    entries = [orjson.loads(say.kraken_ticker(bid=bid))["data"][0] for bid in (1.0, 0.0, 3.0)]
+    message = orjson.dumps({"channel": "ticker", "type": "update", "data": [*entries, "text"]})
+    events = iter(reader("kraken").read(message))
+    assert [next(events).bid, next(events).bid] == [1.0, 3.0]
+    with pytest.raises(Garbage, match="bid is 0"):
+        next(events)
 
 
 def test_requests_ask_for_every_symbol_within_the_limits() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import queue
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,7 @@ from agents.feeds.inbox import Inbox
 from agents.feeds.receiver import Patience, Receiver
 from agents.stream.errors import BadConfiguration
 from tests.feeds import exchange_messages as say
-from tests.feeds.exchange_server import ExchangeServer, exchange, sends, sends_and_drops
+from tests.feeds.exchange_server import ExchangeServer, exchange, falls_dumb, sends, sends_and_drops, stays_open
 from tests.feeds.hand_clock import HandClock
 from tests.integration.pipeline import wait_until
 
@@ -67,6 +68,46 @@ def test_heartbeats_keep_a_connection_and_their_end_ends_it(monkeypatch: pytest.
         clock.now += 6.0
         wait_until(lambda: running.counts.attempts == 2, "another connection")
     assert running.counts.stalls == 1
+
+
+def test_a_silence_that_pings_outlast_is_none_for_binance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sends nothing while no book changes, for minutes with symbols that are hardly traded."""
+    clock = HandClock()
+    monkeypatch.setattr(receiver, "time", clock)
+    waited = threading.Event()
+
+    def quotes_on_demand(server: ExchangeServer, connection: ServerConnection) -> None:
+        connection.send(say.binance_book_ticker(1))
+        waited.wait()
+        connection.send(say.binance_book_ticker(2))
+        stays_open(server, connection)
+
+    quiet = EXCHANGES["binance"].stall_seconds
+    with (
+        exchange(quotes_on_demand) as server,
+        receiving(server, "binance", "BTC-USDT", stall_seconds=quiet) as running,
+    ):
+        come(running, 1)
+        clock.now += 600.0
+        before = clock.reads
+        wait_until(lambda: clock.reads >= before + 4, "looks for a stall")
+        waited.set()
+        come(running, 2)
+    assert (running.counts.attempts, running.counts.stalls) == (1, 0)
+
+
+def test_a_server_that_answers_no_ping_is_left_long_before_its_silence_is_a_stall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(receiver._CONNECTION, "ping_interval", 0.1)
+    monkeypatch.setitem(receiver._CONNECTION, "ping_timeout", 0.1)
+    with (
+        exchange(falls_dumb(say.binance_book_ticker(1)), sends(say.binance_book_ticker(2))) as server,
+        receiving(server, "binance", "BTC-USDT", stall_seconds=math.inf) as running,
+    ):
+        wait_until(lambda: running.counts.quotes >= 2, "a quote of another connection")
+    assert running.counts.stalls == 0
+    assert running.trouble is not None and "keepalive ping timeout" in running.trouble
 
 
 def test_a_silent_symbol_is_told_while_others_are_busy(
@@ -130,14 +171,15 @@ def test_only_a_connection_that_held_makes_the_next_delay_short(longest: float, 
     assert running.counts.quotes >= 4
 
 
-def test_a_symbol_that_coinbase_never_served_is_refused_though_others_are_served() -> None:
+@pytest.mark.parametrize("why", ["is not a valid product", "is delisted"])
+def test_a_symbol_that_coinbase_does_not_serve_is_refused_though_others_are_served(why: str) -> None:
     with (
-        exchange(sends(say.coinbase_ticker(1), say.coinbase_refusal("FOO-USD"))) as server,
+        exchange(sends(say.coinbase_ticker(1), say.coinbase_refusal("FOO-USD", why))) as server,
         receiving(server, "coinbase", "BTC-USD", "FOO-USD") as running,
     ):
         wait_until(lambda: running.failure is not None, "the refusal")
     assert isinstance(running.failure, BadConfiguration)
-    assert "FOO-USD is not a valid product" in str(running.failure)
+    assert f"FOO-USD {why}" in str(running.failure)
 
 
 def test_a_symbol_that_coinbase_no_longer_serves_leaves_the_others_alone(caplog: pytest.LogCaptureFixture) -> None:

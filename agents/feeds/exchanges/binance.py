@@ -4,8 +4,11 @@ From its public documentation (developers.binance.com, Spot, WebSocket streams):
 of their quantities is pushed as u, s, b, B, a, A (prices and quantities as text). `u` is the order book's update id: it
 rises, but not by one from one message to the next (most updates do not touch the top), so a message that is lost on
 the way cannot be told by it, only what was missed between two connections. There is no time in it. A stream of a
-symbol that does not exist is acknowledged and stays silent. The server pings and ends a connection after 24 hours; at
-most 5 messages a second from the client, 1,024 streams a connection, 300 attempts in 5 minutes from an address.
+symbol that does not exist is acknowledged and stays silent, as is one whose book does not change: that a connection has
+died shows in its pings alone. The server ends a connection after 24 hours; at most 5 messages a second from the client,
+1,024 streams a connection, 300 attempts in 5 minutes from an address. A request that takes more than 4,096 bytes on the
+line is not answered at all (binance/binance-connector-rust#27, altangent/ccxws#161): so many symbols go into one that
+the longest names fit.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from agents.feeds.exchanges.exchange import (
 )
 from agents.feeds.exchanges.fields import integer, json_object, mapping, said, shown, sides, symbol_of
 
-_LIMITS = Limits(attempts=100, attempt_seconds=300.0, message_seconds=0.5, symbols=1024, symbols_a_request=200)
+_LIMITS = Limits(attempts=100, attempt_seconds=300.0, message_seconds=0.5, symbols=1024, symbols_a_request=90)
 _INVALID_REQUEST = range(1, 4)
 
 
@@ -98,7 +101,7 @@ BINANCE = Exchange(
     name="binance",
     url="wss://stream.binance.com:9443/stream",
     limits=_LIMITS,
-    stall_seconds=60.0,
+    stall_seconds=900.0,
     symbol=str.upper,
     pair=_pair,
     requests=_requests,

@@ -97,10 +97,12 @@ class CoinbaseReader:
     def _error(self, fields: Mapping[str, Any]) -> Event:
         message, reason = said(fields.get("message")), said(fields.get("reason", ""))
         text = f"{message}: {reason}" if reason else message
-        if message != "Failed to subscribe" or "product" not in reason.lower():
-            return Trouble(text)
-        named = (symbol for pair, symbol in self._symbols.items() if pair in reason.split())
-        return Refused(next(named, None), text)
+        words = reason.split()
+        symbol = next((symbol for pair, symbol in self._symbols.items() if pair in words), None)
+        about_a_product = symbol is not None or any(word in reason.lower() for word in ("product", "delisted"))
+        if message == "Failed to subscribe" and about_a_product:
+            return Refused(symbol, text)
+        return Trouble(text)
 
 
 def _requests(pairs: Sequence[str]) -> list[bytes]:

@@ -61,7 +61,8 @@ class Reader(Protocol):
     def read(self, message: bytes) -> Iterable[Event]:
         """What a message means; nothing for acknowledgements, heartbeats and kinds that are not known.
 
-        Raises Garbage, and nothing else, whatever the message.
+        Raises Garbage, and nothing else, whatever the message; the events may raise it too, after those that can be
+        read.
         """
         ...
 
@@ -87,7 +88,8 @@ class Exchange:
 
     symbol: our name (BASE-QUOTE) from what a user wrote; pair: the exchange's name of a symbol in its messages.
     requests: the messages that subscribe to symbols. reader: from the exchange's names to ours.
-    stall_seconds: a connection that is silent for so long is dead; each of these exchanges sends more often.
+    stall_seconds: a connection without a message for so long is dead, although its pings are answered. Longer than an
+    exchange is silent by itself.
     """
 
     name: str

@@ -40,7 +40,7 @@ class KrakenReader:
             data = fields.get("data")
             if not isinstance(data, list):
                 raise Garbage(f"data is {shown(data)}, not a list")
-            return self._tickers([self._tick(mapping(each, "ticker")) for each in data])
+            return self._tickers(data)
         if fields.get("success") is False or "error" in fields:
             return (self._error(fields),)
         if not isinstance(fields.get("channel", fields.get("method")), str):
@@ -52,13 +52,21 @@ class KrakenReader:
         quoted = sides(fields, "bid", "bid_qty", "ask", "ask_qty")
         return Tick(symbol, *quoted, time_ns(fields, "timestamp"))
 
-    def _tickers(self, ticks: Sequence[Tick]) -> Iterator[Event]:
-        for tick in ticks:
+    def _tickers(self, data: Sequence[Any]) -> Iterator[Event]:
+        garbage: Garbage | None = None
+        for each in data:
+            try:
+                tick = self._tick(mapping(each, "ticker"))
+            except Garbage as error:
+                garbage = garbage or error
+                continue
             if tick.symbol in self._resumed:
                 self._resumed.discard(tick.symbol)
                 yield Gap(tick.symbol, "what changed while there was no connection")
             self._seen.add(tick.symbol)
             yield tick
+        if garbage is not None:
+            raise garbage
 
     def _error(self, fields: Mapping[str, Any]) -> Event:
         text, pair = said(fields.get("error")), fields.get("symbol")
