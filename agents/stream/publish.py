@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -14,9 +15,12 @@ from agents.stream.config import KafkaConfig
 from agents.stream.errors import NoBroker, StreamError
 from schemas.topics import Topic
 
+log = logging.getLogger(__name__)
+
 _BATCH = 8_192
 _MOST_WAITING = 200_000
 _POLL_SECONDS = 0.005
+_TOLD_SECONDS = 10.0
 _PATIENCE_WHEN_STOPPING_SECONDS = 1.0
 
 
@@ -24,7 +28,7 @@ class Publisher:
     """Sends records to one topic in order, each partition's in its own; `partitions` is how many there are.
 
     stopping: whether the process wants to end, which makes waiting for a broker short; patience_seconds: how long to
-    wait for one that takes nothing.
+    go on without one that takes anything (or `message.timeout.ms`, if that is less).
     Raises NoBroker or MissingTopics when it cannot start; call `flush` before `close`, which drops what waits.
     """
 
@@ -33,7 +37,7 @@ class Publisher:
         config: KafkaConfig,
         topic: Topic,
         stopping: Callable[[], bool] = lambda: False,
-        patience_seconds: float = 60.0,
+        patience_seconds: float = 300.0,
     ) -> None:
         self.partitions = topics.check(clients.admin(config), config, [topic])
         self._bootstrap = config.bootstrap
@@ -43,11 +47,14 @@ class Publisher:
         self._producer = clients.producer(config)
         self._failed = 0
         self._failure: KafkaError | None = None
+        self._waiting = 0  # when that was last looked at
+        self._last_taken = time.monotonic()  # also when nothing waited
+        self._told = False
 
     def send(self, records: Iterable[tuple[int, bytes | None, bytes]]) -> None:
         """Send records given as (partition, key, value); waits while many are on their way.
 
-        Raises NoBroker when the broker takes none for too long, StreamError when it refuses one.
+        Raises NoBroker when the broker takes none for too long, StreamError when it refuses one; of earlier records too.
         """
         # One `produce` a record: `produce_batch` (2.15.1) wants a dict for each and is no faster (measured).
         produce, topic, on_delivery = self._producer.produce, self._topic, self._on_delivery
@@ -62,6 +69,7 @@ class Publisher:
                     produce(topic, value, key, partition, on_delivery)
                 except KafkaException as error:
                     raise StreamError(f"cannot send to {topic}: {error.args[0].str()}") from error
+            self._waiting = len(self._producer)
 
     def flush(self) -> None:
         """Wait until the broker has everything. Raises NoBroker or StreamError as `send` does."""
@@ -76,25 +84,47 @@ class Publisher:
     def _wait_for_room(self) -> None:
         self._producer.poll(0)
         self._check()
+        self._watch()
         if len(self._producer) > _MOST_WAITING:
             self._wait_until(_MOST_WAITING // 2)
 
     def _wait_until(self, waiting: int) -> None:
         """Wait until no more than that many records are on their way."""
-        left, last_news = len(self._producer), time.monotonic()
-        while left > waiting:
+        began = time.monotonic()
+        while len(self._producer) > waiting:
             self._producer.flush(_POLL_SECONDS)
             self._check()
-            now = time.monotonic()
-            if len(self._producer) < left:
-                left, last_news = len(self._producer), now
-            elif now - last_news > (_PATIENCE_WHEN_STOPPING_SECONDS if self._stopping() else self._patience):
-                raise NoBroker(f"no Kafka broker answers at {self._bootstrap}; {left} records were not delivered")
+            self._watch()
+            idle = time.monotonic() - max(began, self._last_taken)
+            if self._stopping() and idle > _PATIENCE_WHEN_STOPPING_SECONDS:
+                raise self._gone()
         self._check()
 
+    def _watch(self) -> None:
+        """Tell of a broker that takes nothing, and give up on it when patience is over."""
+        now, waiting = time.monotonic(), len(self._producer)
+        idle = now - self._last_taken
+        if not waiting or waiting < self._waiting:
+            if self._told:
+                log.info("Kafka takes records again, after %.0f s", idle)
+            self._last_taken, self._told = now, False
+        elif idle > self._patience:
+            raise self._gone()
+        elif idle > _TOLD_SECONDS and not self._told:
+            log.warning("no Kafka broker at %s has taken a record for %.0f s; %d wait", self._bootstrap, idle, waiting)
+            self._told = True
+        self._waiting = waiting
+
     def _check(self) -> None:
-        if self._failure is not None:
-            raise StreamError(f"{self._failed} records to {self._topic} were not delivered: {self._failure.str()}")
+        if self._failure is None:
+            return
+        if self._failure.code() == KafkaError._MSG_TIMED_OUT:
+            raise self._gone()
+        raise StreamError(f"{self._failed} records to {self._topic} were not delivered: {self._failure.str()}")
+
+    def _gone(self) -> NoBroker:
+        lost = self._failed + len(self._producer)
+        return NoBroker(f"{lost} records were not delivered: no Kafka broker at {self._bootstrap} took them in time")
 
     def _on_delivery(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:

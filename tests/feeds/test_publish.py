@@ -1,5 +1,7 @@
 """The publisher of many records: back-pressure, refusals, a broker that is gone."""
 
+import time
+
 import pytest
 
 from agents.stream import publish, topics
@@ -49,4 +51,30 @@ def test_a_broker_that_is_gone_is_an_error(monkeypatch: pytest.MonkeyPatch, stop
     publisher.send([(0, None, b"lost")])
     with pytest.raises(NoBroker, match="1 records were not delivered"):
         publisher.flush()
+    publisher.close()
+
+
+@pytest.mark.parametrize(
+    ("patience", "properties"),
+    [(0.5, {}), (3600.0, {"message.timeout.ms": "500"})],
+    ids=["patience", "records that wait no longer"],
+)
+def test_a_sender_whose_queue_never_fills_is_told_of_a_broker_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, patience: float, properties: dict[str, str]
+) -> None:
+    monkeypatch.setattr(topics, "check", lambda *_: 1)
+    publisher = Publisher(KafkaConfig("127.0.0.1:1", "", properties), QUOTES, patience_seconds=patience)
+    sent = 0
+
+    def send_for(seconds: float) -> None:
+        nonlocal sent
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            publisher.send([(0, None, b"lost")])
+            sent += 1
+            time.sleep(0.01)
+
+    with pytest.raises(NoBroker) as failure:
+        send_for(60.0)
+    assert str(failure.value).startswith(f"{sent} records were not delivered: no Kafka broker at 127.0.0.1:1")
     publisher.close()
