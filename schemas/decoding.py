@@ -10,7 +10,7 @@ import numpy as np
 
 from schemas import frame_reader, frames, json_quotes
 from schemas.columns import CLOCK, END_CLOCK, QUOTE, SKIP, Columns, latest_plausible
-from schemas.records import Clock, Quote
+from schemas.records import MAX_FEED_CHARACTERS, Clock, Quote
 from schemas.symbols import UNKNOWN, SymbolIndex
 
 _quote = msgspec.json.Decoder(Quote)
@@ -19,8 +19,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 _LEAST_BYTES_A_ROW = 44  # a dictionary index and five numbers of eight bytes
 _MOST_SYMBOLS_A_FRAME = 4096
 MAX_FEEDS = 1024
-MAX_FEED_CHARACTERS = 64
-"""Bounds on feeds and their names, as every checkpoint carries them all."""
+"""Bound on feeds, as every checkpoint carries them all."""
 
 
 class RawRecords(Protocol):

@@ -146,6 +146,10 @@ class Quote(Record):
     exchange_ts: Ts | UnsetType = UNSET
 
 
+MAX_FEED_CHARACTERS = 64
+"""Bound on the name of a feed, as every checkpoint carries those of all; clocks with a longer one are set aside."""
+
+
 class Clock(Record):
     """A feed's promise that no quote of its with a smaller ``ts`` follows; one to each partition of quotes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -25,7 +26,19 @@ INTERRUPTED = 130
 feed = typer.Typer(help="Where quotes come from.")
 
 Format = Annotated[str, typer.Option("--format", metavar="json|arrow", help="One quote a record, or frames of many.")]
-Name = Annotated[str, typer.Option("--feed", metavar="NAME", help="In the feed's clock records.")]
+
+
+def _feed_name(name: str | None) -> str | None:
+    from schemas.records import MAX_FEED_CHARACTERS
+
+    if name is not None and len(name) > MAX_FEED_CHARACTERS:
+        raise BadConfiguration(f"--feed {name}: give a name of at most {MAX_FEED_CHARACTERS} characters")
+    return name
+
+
+Name = Annotated[
+    str, typer.Option("--feed", metavar="NAME", callback=_feed_name, help="In the feed's clock records.")
+]
 
 
 @feed.command()
@@ -90,7 +103,10 @@ def live(
     ] = None,
     url: Annotated[str | None, typer.Option(help="Another server that speaks as the exchange does.")] = None,
     feed: Annotated[
-        str | None, typer.Option("--feed", metavar="NAME", help="In the feed's clock records; else the source.")
+        str | None,
+        typer.Option(
+            "--feed", metavar="NAME", callback=_feed_name, help="In the feed's clock records; else the source."
+        ),
     ] = None,
 ) -> None:
     """Send an exchange's public quotes as they come."""
@@ -147,13 +163,24 @@ class _Meter:
         if _in_background() if self._tty else now < self._next:
             return
         self._next = now + self._LINE_SECONDS
-        sys.stderr.write(f"\r\033[K{_line(progress)}" if self._tty else f"{_line(progress)}\n")
+        _show(f"\r\033[K{_line(progress)}" if self._tty else f"{_line(progress)}\n")
+
+
+def _show(text: str) -> None:
+    """On stderr, if there is still somebody who reads it: a feed goes on without."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
         sys.stderr.flush()
 
 
 def _in_background() -> bool:
-    """Whether this is a job of a shell that shows something else: a line over itself would wipe that out."""
-    return os.tcgetpgrp(sys.stderr.fileno()) != os.getpgrp()
+    """Whether the terminal shows something else, which a line over itself would wipe out: another job of its shell, or
+    what those do whose terminal it is.
+    """
+    try:
+        return os.tcgetpgrp(sys.stderr.fileno()) != os.getpgrp()
+    except OSError:  # not this process's terminal
+        return True
 
 
 def _line(progress: Progress) -> str:
@@ -165,7 +192,7 @@ def _line(progress: Progress) -> str:
 
 def _report(summary: Summary) -> None:
     if sys.stderr.isatty() and not _in_background():
-        sys.stderr.write("\r\033[K")
+        _show("\r\033[K")
     rate = summary.quotes / summary.seconds if summary.seconds else 0.0
     ended = "" if summary.ended else ", interrupted"
     typer.echo(f"{summary.quotes:,} quotes in {summary.seconds:.1f} s, {rate:,.0f}/s{ended}")

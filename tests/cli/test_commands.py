@@ -16,6 +16,7 @@ from typer.testing import Result
 
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
+from agents.stream.tail import last_records
 from schemas.topics import QUOTES, TOPICS, TRADES
 from tests.cli.conftest import Mm
 from tests.kafka import Kafka
@@ -65,6 +66,9 @@ def test_help_names_every_command(mm: Mm) -> None:
         ["demo", "--set", "tau_seconds"],
         ["demo", "--bootstrap", "localhost:9092"],
         ["feed", "replay"],
+        ["feed", "replay", "quotes.csv", "--feed", "f" * 65],
+        ["feed", "synthetic", "--feed", "f" * 65],
+        ["feed", "live", "--source", "kraken", "BTC-USD", "--feed", "f" * 65],
         ["run", "--instances", "0"],
     ],
 )
@@ -406,6 +410,41 @@ def test_a_feed_in_the_background_writes_nothing_over_the_shell(on_topics: Mm) -
     assert "\033[K" in on_a_terminal(f"{feed}; exit")
     said = on_a_terminal(f"{feed} & wait; exit")
     assert "\033[K" not in said and "quotes in" in said
+
+
+def test_a_feed_on_a_terminal_that_is_not_its_own_sends_to_the_end(on_topics: Mm, kafka: Kafka, prefix: str) -> None:
+    master, terminal = pty.openpty()
+    command = [*MM, "feed", "synthetic", "--seconds", "1.5", "--rate", "1000"]
+    try:
+        result = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=terminal, start_new_session=True, timeout=60, check=False
+        )
+        os.set_blocking(master, False)
+        with contextlib.suppress(BlockingIOError):
+            assert b"mm: " not in os.read(master, 1 << 16)
+    finally:
+        os.close(master)
+        os.close(terminal)
+    assert result.returncode == 0 and b"quotes in" in result.stdout
+    assert all_ended(KafkaConfig(kafka.bootstrap, prefix))
+
+
+def test_a_feed_whose_progress_nobody_reads_any_more_sends_to_the_end(
+    on_topics: Mm, kafka: Kafka, prefix: str
+) -> None:
+    command = [*MM, "feed", "synthetic", "--seconds", "1.5", "--rate", "1000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stderr.close()
+    said = process.stdout.read()
+    assert process.wait() == 0 and b"quotes in" in said
+    assert all_ended(KafkaConfig(kafka.bootstrap, prefix))
+
+
+def all_ended(config: KafkaConfig) -> bool:
+    """Whether every partition of quotes ends with a feed's last clock."""
+    last = {each.partition(): json.loads(each.value()) for each in last_records(config, QUOTES, 1)}
+    return len(last) == 2 and all(record.get("end") for record in last.values())
 
 
 def on_a_terminal(command: str) -> str:

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.columns import CLOCK, END_CLOCK, QUOTE, SKIP
-from schemas.decoding import MAX_FEED_CHARACTERS
-from schemas.records import Clock, Quote
+from schemas.records import MAX_FEED_CHARACTERS, Clock, Quote
 from tests.pipeline.scripts import examples
 from tests.schemas.records import KNOWN, Decoded, decoded, new_decoder, quote_row
 
