@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 
 from agents.feeds.exchanges.exchange import Tick
-from agents.feeds.quotes import FUTURE_NS
-from schemas.times import rfc3339
-
-log = logging.getLogger(__name__)
+from agents.feeds.feed_clock import FeedClock
 
 MOST_WAITING = 100_000
 
@@ -19,15 +15,12 @@ MOST_WAITING = 100_000
 class Inbox:
     """Between the thread that receives and the one that sends.
 
-    Times are this machine's clock, each larger than the one before, also when the clock is set back; `after` (ns)
-    is smaller than all of them. What agents make of a clock that is set back too far is told.
+    Times are a `FeedClock`'s; `after` (ns) is smaller than all of them.
     """
 
     def __init__(self, after: int, clock: Callable[[], int] = time.time_ns) -> None:
         self._lock = threading.Lock()
-        self._clock = clock
-        self._last = after
-        self._behind = False
+        self._clock = FeedClock(after, clock)
         self._waiting: list[tuple[int, Tick]] = []
 
     @property
@@ -38,25 +31,10 @@ class Inbox:
     def put(self, tick: Tick) -> None:
         """Take a quote that has just come."""
         with self._lock:
-            self._waiting.append((self._now(), tick))
+            self._waiting.append((self._clock.stamp(), tick))
 
     def take(self) -> tuple[list[tuple[int, Tick]], int]:
         """All that waits, as (ts, quote), and a time: nothing from before it will come any more."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
-            return waiting, self._now()
-
-    def _now(self) -> int:
-        now = self._clock()
-        self._last = max(now, self._last + 1)
-        if (self._last - now > FUTURE_NS) != self._behind:
-            self._behind = not self._behind
-            if self._behind:
-                log.warning(
-                    "this machine's clock says %s, but quotes were sent up to %s: agents use no new ones until it has "
-                    "caught up; set the clock right",
-                    *(rfc3339(now), rfc3339(self._last)),
-                )
-            else:
-                log.info("this machine's clock has caught up with what was sent")
-        return self._last
+            return waiting, self._clock.stamp()

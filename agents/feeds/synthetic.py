@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from agents.feeds.feed_clock import FeedClock
 from agents.feeds.generator import WalkSettings, until, walk
 from agents.feeds.held import latest_ts, refuse_rerun
 from agents.feeds.quotes import Quotes
@@ -119,16 +120,14 @@ class _Source:
 def _send_live(session: Session, source: _Source, start: int, seconds: float | None) -> None:
     """Each row when it is due after start (ns), at most a tick later; the clock goes on where there is none."""
     began = time.monotonic()
-    last_ts = max(start, session.publisher.latest_ts or start)
+    clock = FeedClock(max(start, session.publisher.latest_ts or start), time.time_ns)
     while not session.stop.is_set():
         elapsed = time.monotonic() - began
         if seconds is not None and elapsed >= seconds:
             return
         due_ts = start + round(elapsed * _NS)
-        # the machine's clock may be set back, a feed's may not
-        now = max(time.time_ns(), last_ts + 1)
         rows = source.before(due_ts + 1)
-        last_ts = now + max(0, len(rows) - 1)
+        now = clock.stamp(max(1, len(rows)))
         if len(rows):
             session.send(_restamped(rows, now))
         else:

@@ -19,6 +19,7 @@ from agents.stream.config import KafkaConfig
 from agents.stream.tail import last_records
 from schemas.topics import QUOTES, TOPICS, TRADES
 from tests.cli.conftest import Mm
+from tests.cli.waiting import until
 from tests.kafka import Kafka
 
 MM = (sys.executable, "-P", "-m", "agents.cli")
@@ -339,6 +340,20 @@ def test_replay_sends_files_and_refuses_what_it_cannot_read(on_topics: Mm, tmp_p
     assert "no such file" in told(on_topics("feed", "replay", tmp_path / "absent.csv"), 2)
     assert "--speed" in told(on_topics("feed", "replay", file, "--speed", "0"), 2)
     assert "--format" in told(on_topics("feed", "replay", file, "--format", "xml"), 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_replay_that_is_stopped_is_not_one_that_is_done(
+    on_topics: Mm, kafka: Kafka, prefix: str, tmp_path: Path, number: int
+) -> None:
+    file = tmp_path / "quotes.csv"
+    rows = [f"{1_700_000_000 + i}000000000,BAC,10,1,11,1" for i in range(2)]
+    file.write_text("\n".join(["ts_ns,symbol,bid,bid_size,ask,ask_size", *rows, ""]))
+    process = subprocess.Popen([*MM, "feed", "replay", file, "--speed", "0.0001"], stdout=subprocess.PIPE, text=True)
+    until(lambda: list(last_records(KafkaConfig(kafka.bootstrap, prefix), QUOTES, 1)), 120, "the first quote")
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.startswith("1 quotes") and said.endswith("interrupted\n")
 
 
 def test_tail_of_an_unknown_topic_names_those_there_are(on_topics: Mm) -> None:

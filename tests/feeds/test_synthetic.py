@@ -61,6 +61,24 @@ def test_a_second_start_goes_on_after_the_first(config: KafkaConfig) -> None:
     assert second.first_ts > first.latest_ts
 
 
+def test_a_clock_that_agents_will_not_follow_is_told(
+    config: KafkaConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class SetBack:
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def time_ns() -> int:
+            return time.time_ns() - 3600 * NS
+
+    first = synthetic.run(config, SyntheticSettings(seconds=0.2))
+    monkeypatch.setattr(synthetic, "time", SetBack)
+    second = synthetic.run(config, SyntheticSettings(seconds=0.2))
+    assert first.latest_ts is not None and second.first_ts is not None
+    assert second.first_ts > first.latest_ts
+    assert caplog.text.count("agents use no new ones until it has caught up") == 1
+
+
 def test_clocks_go_on_where_no_quote_comes(config: KafkaConfig) -> None:
     settings = SyntheticSettings(WalkSettings(rate=0.001), seconds=2.5)
     assert synthetic.run(config, settings).quotes == 0
