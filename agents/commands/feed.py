@@ -36,9 +36,7 @@ def _feed_name(name: str | None) -> str | None:
     return name
 
 
-Name = Annotated[
-    str, typer.Option("--feed", metavar="NAME", callback=_feed_name, help="In the feed's clock records.")
-]
+Name = Annotated[str, typer.Option("--feed", metavar="NAME", callback=_feed_name, help="In the feed's clock records.")]
 
 
 @feed.command()

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class FeedClock:
-    """This machine's clock, but each time (ns) larger than the one before, also when the clock is set back.
+    """The clock of this machine, but each time (ns) larger than the one before, also when the clock is set back.
 
     after: smaller than all times. What agents make of a clock that is set back too far is told.
     """

@@ -54,7 +54,7 @@ class Publisher:
     def send(self, records: Iterable[tuple[int, bytes | None, bytes]]) -> None:
         """Send records given as (partition, key, value); waits while many are on their way.
 
-        Raises NoBroker when the broker takes none for too long, StreamError when it refuses one; of earlier records too.
+        Raises NoBroker when the broker takes none for too long, StreamError when it refuses one, also an earlier one.
         """
         # One `produce` a record: `produce_batch` (2.15.1) wants a dict for each and is no faster (measured).
         produce, topic, on_delivery = self._producer.produce, self._topic, self._on_delivery

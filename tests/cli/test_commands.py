@@ -444,9 +444,7 @@ def test_a_feed_on_a_terminal_that_is_not_its_own_sends_to_the_end(on_topics: Mm
     assert all_ended(KafkaConfig(kafka.bootstrap, prefix))
 
 
-def test_a_feed_whose_progress_nobody_reads_any_more_sends_to_the_end(
-    on_topics: Mm, kafka: Kafka, prefix: str
-) -> None:
+def test_a_feed_whose_progress_nobody_reads_any_more_sends_to_the_end(on_topics: Mm, kafka: Kafka, prefix: str) -> None:
     command = [*MM, "feed", "synthetic", "--seconds", "1.5", "--rate", "1000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None
