@@ -150,17 +150,25 @@ class _Keeper:
 
     def _keep(self) -> None:
         delay = FIRST_DELAY_SECONDS
-        while (process := self._spawn()) is not None:
+        while True:
             began = time.monotonic()
-            status = process.wait()
-            if self._stopping.is_set():
-                return
-            if status in GIVES_UP_ON:
-                self._failures.put(GaveUp(self.name, status, self._where()))
-                return
+            try:
+                process = self._spawn()
+            except OSError as error:  # of processes, memory, files or room there may be enough again
+                how = f"cannot be started ({error})"
+            else:
+                if process is None:
+                    return
+                status = process.wait()
+                if self._stopping.is_set():
+                    return
+                if status in GIVES_UP_ON:
+                    self._failures.put(GaveUp(self.name, status, self._where()))
+                    return
+                how = _ended(status)
             if time.monotonic() - began > _STEADY_SECONDS:
                 delay = FIRST_DELAY_SECONDS
-            log.warning("%s %s; it is started again in %.1f s", self.name, _ended(status), delay)
+            log.warning("%s %s; it is started again in %.1f s", self.name, how, delay)
             if self._stopping.wait(delay):
                 return
             delay = min(2 * delay, LONGEST_DELAY_SECONDS)
@@ -189,7 +197,10 @@ class _Keeper:
         """Why it ended, as far as that is known: its last line, which may be gone with its log when this is read."""
         if self._log is None:
             return "its last line says why"
-        lines = self._log.read_text(errors="replace").splitlines()
+        try:
+            lines = self._log.read_text(errors="replace").splitlines()
+        except OSError as error:
+            return f"what it said cannot be read: {error}"
         return f"it said: {lines[-1].removeprefix('mm: ')}" if lines else "it said nothing"
 
 

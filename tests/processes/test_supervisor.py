@@ -82,6 +82,36 @@ def test_other_statuses_are_tried_again(tmp_path: Path, status: int) -> None:
         supervisor.wait(0)
 
 
+def test_a_restart_that_fails_itself_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    with Supervisor([program(tmp_path)], logs) as supervisor:
+        until(lambda: starts(tmp_path) == 1, SECONDS, "the start")
+        logs.rename(tmp_path / "elsewhere")
+        os.kill(supervisor.pids()["signals-0"], signal.SIGKILL)
+        until(lambda: "signals-0 cannot be started" in caplog.text, SECONDS, "a restart without a folder for the log")
+        logs.mkdir()
+        until(lambda: starts(tmp_path) == 2, SECONDS, "the next start")
+
+
+def test_what_cannot_be_started_at_all_does_not_keep_the_others_from_ending(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = Supervisor([Program("gone", [str(tmp_path / "nothing")]), program(tmp_path)])
+    supervisor.start()
+    until(lambda: starts(tmp_path) and "gone cannot be started" in caplog.text, SECONDS, "both tries")
+    assert set(supervisor.pids()) == {"signals-0"}
+    supervisor.stop()
+    assert supervisor.pids() == {}
+
+
+def test_one_whose_log_is_gone_is_given_up_all_the_same(tmp_path: Path) -> None:
+    code = "import pathlib, sys; pathlib.Path(sys.argv[1] + '.log').unlink(); raise SystemExit(2)"
+    with Supervisor([program(tmp_path, code=code)], tmp_path) as supervisor:
+        with pytest.raises(GaveUp, match="cannot be read"):
+            supervisor.wait(SECONDS)
+
+
 def test_what_a_process_says_goes_to_its_file(tmp_path: Path) -> None:
     code = PROGRAM.replace("stop = ", "print('to stderr', file=sys.stderr, flush=True)\nstop = ")
     with Supervisor([program(tmp_path, code=code)], tmp_path):
