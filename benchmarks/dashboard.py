@@ -34,7 +34,8 @@ from playwright.sync_api import sync_playwright
 from agents.dashboard import DashboardSettings, run
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
-from deploy.broker import Broker, free_port
+from deploy.broker import Broker
+from deploy.ports import free_port
 from schemas.controls import encode_control
 from schemas.partitioning import partition_of
 from schemas.records import Control

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from agents.stream.config import KafkaConfig
-from deploy.broker import free_port
+from deploy.ports import free_port
 
 _END_SECONDS = 30.0
 _READY_SECONDS = 120.0

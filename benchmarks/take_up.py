@@ -34,7 +34,8 @@ from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
 from benchmarks.dashboard import BROWSER_FLAGS, wait_for
 from benchmarks.processes import Agent, running
-from deploy.broker import Broker, free_port
+from deploy.broker import Broker
+from deploy.ports import free_port
 from schemas.controls import encode_control
 from schemas.records import Control
 from schemas.topics import CONTROLS, SIGNALS, TOPICS

@@ -10,13 +10,12 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +25,8 @@ from filelock import FileLock
 
 from deploy.java import find_java
 from deploy.kafka_jars import JarError, cache_folder, fetch, pinned_jars
+from deploy.ports import HOST, free_port
 
-HOST = "127.0.0.1"
 DEFAULT_HEAP = "1g"
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
@@ -35,7 +34,6 @@ LEAST_FREE_BYTES = 200 * 1024 * 1024
 STARTED = "Kafka Server started"
 START_ATTEMPTS = 3
 PORT_IN_USE = "Address already in use"
-_PORTS = range(20_000, 32_000)  # below those that Linux and macOS give to connections
 
 SINGLE_NODE = {
     "process.roles": "broker,controller",
@@ -91,7 +89,7 @@ class BrokerError(Exception):
 
 @dataclass(frozen=True)
 class Status:
-    """A running broker: process id, port on the loopback, path of its log, start in epoch seconds."""
+    """A process, which may still be starting: id, port on the loopback, path of its log, start in epoch seconds."""
 
     pid: int
     port: int
@@ -176,12 +174,17 @@ def up(
 ) -> Status:
     """Make sure that a broker runs in `home` and stays when this process ends; arguments as for `Broker`.
 
-    A broker that runs already is left as it is. Raises BrokerError.
+    A broker that runs already is left as it is. Should this process be killed while it waits for the broker to serve,
+    `status` and `down` find it. Raises BrokerError.
     """
     place = _Home(home)
     with place.locked():
         running = place.status()
         if running:
+            # It may have been left at its start, by one who was ended while he waited. After so long it serves or
+            # never will, whatever has become of its log.
+            if time.time() < running.started + START_SECONDS:
+                _wait_until_ready(place, running.port, lambda: place.status() is not None)
             return running
         child, status = _launch(place, port, dict(properties or {}), heap, leashed=False)
         # it outlives this process on purpose: no warning that nobody waited for it
@@ -204,18 +207,6 @@ def down(home: Path) -> bool:
 def status(home: Path) -> Status | None:
     """The broker that runs in `home`, or None."""
     return _Home(home).status()
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that was free a moment ago, and that the system gives nobody who just wants one.
-
-    A broker that is down for a while then finds its port free when it comes back.
-    """
-    while True:
-        port = secrets.choice(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
 
 
 class _Home:
@@ -266,7 +257,7 @@ class _Home:
         with contextlib.suppress(FileNotFoundError):
             text = self.config.read_text()
             found = re.search(rf"^listeners=\w+://{re.escape(HOST)}:(\d+),", text, re.MULTILINE)
-            if found and f"log.dirs={self.data}\n" in text:
+            if found and _as_properties({"log.dirs": str(self.data)}) in text:
                 port = int(found[1])
                 with contextlib.suppress(BrokerError):
                     _check_port(port)
@@ -292,6 +283,10 @@ class _Child:
         self.process = process
         self._watcher = _watch(process.pid) if leashed else None
 
+    def is_alive(self) -> bool:
+        """Whether the broker's process runs."""
+        return self.process.poll() is None
+
     def end(self) -> None:
         """End both; returns when they are gone."""
         _end(self.process)
@@ -315,18 +310,17 @@ def _launch(
             _format(home, java)
         child = _Child(_spawn(home, java), leashed=leashed)
         try:
-            _wait_until_ready(home, child.process, chosen)
-        except BrokerError:
+            status = Status(child.process.pid, chosen, str(home.log), time.time())
+            home.record(status)
+            _wait_until_ready(home, chosen, child.is_alive)
+        except BaseException as error:
             child.end()
-            if attempt < START_ATTEMPTS and PORT_IN_USE in home.log.read_text(errors="replace"):
+            home.state_file.unlink(missing_ok=True)
+            lost_its_port = PORT_IN_USE in home.log.read_text(errors="replace")
+            if isinstance(error, BrokerError) and attempt < START_ATTEMPTS and lost_its_port:
                 attempt += 1
                 continue
             raise
-        except BaseException:
-            child.end()
-            raise
-        status = Status(child.process.pid, chosen, str(home.log), time.time())
-        home.record(status)
         return child, status
 
 
@@ -379,8 +373,8 @@ def _write_config(home: _Home, port: int, properties: Mapping[str, str]) -> None
 
 
 def _as_properties(settings: Mapping[str, str]) -> str:
-    lines = (f"{name}={value}".replace("\\", "\\\\").replace("\n", "\\n") for name, value in settings.items())
-    return "".join(f"{line}\n" for line in lines)
+    """Lines in ASCII, as Java reads such files as ISO 8859-1; it knows the escapes of JSON."""
+    return "".join(f"{json.dumps(f'{name}={value}')[1:-1]}\n" for name, value in settings.items())
 
 
 def _format(home: _Home, java: list[str]) -> None:
@@ -388,12 +382,15 @@ def _format(home: _Home, java: list[str]) -> None:
     fresh = home.path / "data.new"
     shutil.rmtree(fresh, ignore_errors=True)
     config = home.path / "format.properties"
-    config.write_text(home.config.read_text().replace(f"log.dirs={home.data}\n", f"log.dirs={fresh}\n"))
+    given, made = (_as_properties({"log.dirs": str(folder)}) for folder in (home.data, fresh))
+    config.write_text(home.config.read_text().replace(given, made))
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # with the equals sign, as an id may begin with a dash
     tool = ("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={config}")
     with home.log.open("wb") as log:
-        result = subprocess.run([*java, *tool], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+        result = subprocess.run(
+            [*java, *tool], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), check=False
+        )
     if result.returncode:
         raise BrokerError(f"the broker's data folder could not be made; {home.log} says: {home.last_words()}")
     config.unlink()
@@ -408,8 +405,14 @@ def _spawn(home: _Home, java: list[str]) -> "subprocess.Popen[bytes]":
             stdout=log,
             stderr=log,
             cwd=home.path,
+            env=_environment(),
             start_new_session=True,  # Ctrl-C is for this process, which may still want to commit
         )
+
+
+def _environment() -> dict[str, str]:
+    """Java names files in the locale's letters, and those of C are too few; it tells errors in its language."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
 def _watch(pid: int) -> "subprocess.Popen[bytes]":
@@ -422,10 +425,10 @@ def _watch(pid: int) -> "subprocess.Popen[bytes]":
     )
 
 
-def _wait_until_ready(home: _Home, process: "subprocess.Popen[bytes]", port: int) -> None:
+def _wait_until_ready(home: _Home, port: int, is_alive: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not (STARTED in home.log.read_text(errors="replace") and _accepts(port)):
-        if process.poll() is not None:
+        if not is_alive():
             raise BrokerError(f"the broker ended at its start; {home.log} says: {home.last_words()}")
         if time.monotonic() > deadline:
             raise BrokerError(

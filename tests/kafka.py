@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from filelock import FileLock
 
-from deploy.broker import HOST, SINGLE_NODE, Broker, free_port
+from deploy.broker import SINGLE_NODE, Broker
+from deploy.ports import HOST, free_port
 
 if TYPE_CHECKING:
     import docker

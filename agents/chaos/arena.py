@@ -14,7 +14,8 @@ from pathlib import Path
 from agents.chaos.proxy import HOST, Proxy, Trouble
 from agents.processes.fleet import ROLES
 from agents.stream.config import KafkaConfig
-from deploy.broker import Broker, free_port
+from deploy.broker import Broker
+from deploy.ports import free_port
 
 _END_SECONDS = 20.0
 _DISK_BYTES = 3 << 30

@@ -9,7 +9,7 @@ from agents.configuration import Given
 from agents.processes import fleet
 from agents.processes.fleet import Member
 from agents.processes.supervisor import Program
-from deploy.broker import free_port
+from deploy.ports import free_port
 
 _USUAL_PORT = 8080
 

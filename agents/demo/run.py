@@ -32,7 +32,8 @@ from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import StreamError
 from deploy import kafka_jars
-from deploy.broker import Broker, free_port
+from deploy.broker import Broker
+from deploy.ports import free_port
 from schemas.records import Control
 from schemas.topics import CONTROLS, DEFAULT_CONTROLS, TOPICS
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from agents import configuration
 from agents.configuration import Given
 from agents.processes.supervisor import Program
+from deploy.ports import free_port
 
 ROLES = ("signals", "execution", "portfolio")
 HOST = "127.0.0.1"
@@ -49,8 +50,6 @@ class Member:
 
 def members(instances: int, health_port_base: int | None) -> list[Member]:
     """`instances` of each role; health ports from a base upwards, else any that are free."""
-    from deploy.broker import free_port
-
     names = [(role, str(number)) for number in range(instances) for role in ROLES]
     if health_port_base is None:
         ports: Iterable[int] = {free_port(): None for _ in range(3 * len(names))}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from agents.chaos.proxy import HOST, Proxy, Trouble
-from deploy.broker import free_port
+from deploy.ports import free_port
 
 PATIENCE_SECONDS = 10.0
 SHORT_SECONDS = 0.3

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.broker import free_port
+from deploy.ports import free_port
 from tests.dashboard.desk import SETTINGS
 from tests.integration.pipeline import wait_until
 

@@ -9,7 +9,7 @@ from agents.stream import clients, recent, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import MissingTopics, NoBroker
 from agents.stream.groups import ASK_SECONDS, answer_of
-from deploy.broker import free_port
+from deploy.ports import free_port
 from schemas.topics import CONTROLS, PNL, PREDS, QUOTES, TRADES
 from tests.integration.pipeline import wait_until
 from tests.kafka import Kafka

@@ -10,7 +10,8 @@ from playwright.sync_api import Page, expect
 
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
-from deploy.broker import Broker, free_port
+from deploy.broker import Broker
+from deploy.ports import free_port
 from schemas.topics import ALERTS, TOPICS
 from tests.dashboard.desk import running_desk
 from tests.dashboard.pages import listen, open_page, plot_data

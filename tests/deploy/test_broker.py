@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy import broker as embedded
 from deploy.broker import Broker, BrokerError
+from deploy.ports import free_port
 
 TOPIC = "things"
 
@@ -112,12 +113,11 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 
 def test_a_port_lost_to_another_process_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find_port = embedded.free_port
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        found = [find_port(), other.getsockname()[1]]
-        monkeypatch.setattr(embedded, "free_port", lambda: found.pop(0) if found else find_port())
+        found = [free_port(), other.getsockname()[1]]
+        monkeypatch.setattr(embedded, "free_port", lambda: found.pop(0) if found else free_port())
         with Broker(tmp_path) as broker:
             create_topic(broker.bootstrap)
     assert not found
@@ -171,6 +171,41 @@ def test_up_outlives_its_process_and_down_ends_it(tmp_path: Path) -> None:
     assert not embedded.down(tmp_path)
 
 
+def test_one_whose_starter_is_killed_meanwhile_is_found_and_awaited(tmp_path: Path) -> None:
+    command = (
+        "import os, pathlib, signal, sys; from deploy import broker\n"
+        "broker._wait_until_ready = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "broker.up(pathlib.Path(sys.argv[1]))"
+    )
+    killed = subprocess.run([sys.executable, "-c", command, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGTERM
+    left = embedded.status(tmp_path)
+    assert left is not None
+    try:
+        assert embedded.up(tmp_path) == left
+        create_topic(left.bootstrap)
+    finally:
+        assert embedded.down(tmp_path)
+    assert is_gone(left.pid)
+
+
+def test_a_broker_that_ends_at_its_start_is_not_recorded(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError):
+        Broker(tmp_path, properties={"log.retention.ms": "soon"}).start()
+    assert not (tmp_path / "broker.json").exists()
+
+
+def test_a_path_may_have_any_letters_in_any_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    home = tmp_path / "büro 日本 😀 \\"
+    with Broker(home) as broker:
+        create_topic(broker.bootstrap)
+        before = broker.bootstrap
+    assert (home / "data" / f"{TOPIC}-0").is_dir()
+    with Broker(home) as broker:
+        assert broker.bootstrap == before
+
+
 def test_clients_find_a_broker_again_but_never_a_copy_of_it(tmp_path: Path) -> None:
     home, copy = tmp_path / "home", tmp_path / "copy"
     try:
@@ -216,4 +251,4 @@ def test_a_free_port_is_none_that_a_connection_may_be_given() -> None:
     if not given.exists():
         pytest.skip("only Linux says which ports those are")
     first, last = map(int, given.read_text().split())
-    assert not any(first <= embedded.free_port() <= last for _ in range(100))
+    assert not any(first <= free_port() <= last for _ in range(100))

@@ -23,7 +23,7 @@ import pytest
 
 from agents.stream.config import KafkaConfig
 from agents.stream.watch import read_whole
-from deploy.broker import free_port
+from deploy.ports import free_port
 from schemas.records import Execution, Trade
 from tests.deploy import engine as engines
 from tests.deploy.engine import Engine, NoEngine, NotPrepared, running_engine

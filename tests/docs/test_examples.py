@@ -13,9 +13,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from agents.controls.operator import read_controls
-from deploy.broker import free_port
 from deploy.java import find_java
 from deploy.kafka_jars import cache_folder, fetch, pinned_jars
+from deploy.ports import free_port
 from schemas.partitioning import partition_of
 from schemas.records import Control, State
 from schemas.topics import QUOTES, TRADES

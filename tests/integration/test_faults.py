@@ -28,7 +28,7 @@ from agents.stream.errors import (
 )
 from agents.stream.runner import Runner, RunnerSettings
 from agents.stream.transaction import Transactions
-from deploy.broker import free_port
+from deploy.ports import free_port
 from schemas.records import Control
 from schemas.topics import CHECKPOINTS, QUOTES, SIGNALS, TOPICS
 from tests.integration import market

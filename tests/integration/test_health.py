@@ -28,7 +28,8 @@ from agents.stream.health import HealthServer
 from agents.stream.restore import Restorer
 from agents.stream.runner import Runner, RunnerSettings
 from agents.stream.transaction import Transactions
-from deploy.broker import HOST, Broker
+from deploy.broker import Broker
+from deploy.ports import HOST
 from schemas.records import Control
 from tests.integration import market
 from tests.integration.pipeline import Pipeline, wait_until

@@ -21,7 +21,8 @@ from confluent_kafka.admin import (
 from agents.stream import clients
 from agents.stream.config import KafkaConfig
 from deploy.acls import PRINCIPALS, Acl, acls
-from deploy.broker import HOST, Broker, free_port
+from deploy.broker import Broker
+from deploy.ports import HOST, free_port
 from tests.integration.pipeline import Pipeline, wait_until
 from tests.security import certificates
 from tests.security.certificates import PASSWORD, Certificates

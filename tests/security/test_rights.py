@@ -13,9 +13,9 @@ from agents.signals import SignalsAgent
 from agents.stream.errors import OutputRefused, StreamError
 from agents.surveillance.sources import SOURCES
 from deploy import acls
-from deploy.broker import HOST
 from deploy.java import find_java
 from deploy.kafka_jars import cache_folder, fetch, pinned_jars
+from deploy.ports import HOST
 from schemas.records import Control
 from schemas.topics import CHECKPOINTS, CONTROLS, DEAD_LETTERS, SIGNALS, TOPICS, Writer
 from tests.integration import market
