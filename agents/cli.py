@@ -33,7 +33,7 @@ from agents.commands import (
     surveillance,
     tail,
 )
-from agents.stream.errors import StreamError
+from agents.stream.errors import BadConfiguration, StreamError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -171,6 +171,11 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError) and os.environ.get("MM_CONTAINER"):
         missing = (error.name or str(error)).partition(".")[0]
         return _fail(f"the image leaves out {missing}, which this command needs: run it from a checkout, with ./mm", 1)
+    if isinstance(error, RuntimeError) and "no locator available" in str(error):
+        # numba's, at the import of whatever is compiled; each start would compile anew, and an agent be ended for it.
+        where = "neither beside their sources nor in the home folder's cache may it be written"
+        remedy = "name a folder that may: export NUMBA_CACHE_DIR=/a/folder"
+        return _fail(f"compiled code can be kept nowhere: {where}; {remedy}", BadConfiguration.exit_status)
     if os.environ.get("MM_DEBUG"):
         log.exception("unexpected")
     else:

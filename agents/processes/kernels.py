@@ -1,4 +1,4 @@
-"""Compiles the kernels ahead of their use; numba keeps the result beside their sources.
+"""Compiles the kernels ahead of their use; numba keeps the result, beside their sources where it may write there.
 
 Without it the first batch of every agent would take as long as the compiler does.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -23,7 +22,6 @@ from schemas.topics import EXECUTIONS, SIGNALS, Topic
 
 _ROOT = Path(__file__).parents[2]
 _SOURCES = ("agents/strategy/*.py", "agents/feeds/*.py", "schemas/*.py", "agents/stream/librdkafka.py")
-_STAMP = _ROOT / "agents" / "strategy" / "__pycache__" / "kernels.stamp"
 _NS = 1_000_000_000
 _BEGIN = 1_700_000_000 * _NS
 _SECONDS = 180
@@ -31,9 +29,12 @@ _SYMBOL = "WARM"
 
 
 def are_compiled() -> bool:
-    """Whether `compile_all` ran since the sources, Python, numba or the machine have changed."""
+    """Whether `compile_all` ran for this kind of processor since the sources, Python or numba have changed.
+
+    Raises RuntimeError where numba finds no folder to keep compiled code in, as the import of any kernel does.
+    """
     try:
-        return _STAMP.read_text() == _state()
+        return _stamp().read_text() == _state()
     except OSError:
         return False
 
@@ -62,12 +63,22 @@ def compile_all() -> None:
     librdkafka.destroy(messages, 0)
     # Where nothing may be written, as in a container, the next start looks again; that is all.
     with contextlib.suppress(OSError):
-        _STAMP.write_text(_state())
+        _stamp().write_text(_state())
+
+
+def _stamp() -> Path:
+    """Where compiled code of the strategy is kept for this user: what says that it is there must go with it."""
+    from agents.strategy.ledger import shares_of
+
+    return Path(shares_of.stats.cache_path) / "kernels.stamp"
 
 
 def _state() -> str:
-    """What the compiled code depends on."""
-    seen = hashlib.sha256(f"{sys.version} {version('numba')} {platform.machine()} {platform.processor()}".encode())
+    """What the compiled code depends on; numba keeps it for a kind of processor with its features."""
+    from numba.core.registry import cpu_target
+
+    processor = cpu_target.target_context.codegen().magic_tuple()
+    seen = hashlib.sha256(f"{sys.version} {version('numba')} {processor}".encode())
     for pattern in _SOURCES:
         for path in sorted(_ROOT.glob(pattern)):
             status = path.stat()
