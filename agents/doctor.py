@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from agents.stream.errors import MissingTopics, NoBroker, StreamError, UnequalPa
 _ROOT = Path(__file__).resolve().parents[1]
 _LEAST_FREE_GB = 2.0
 _CONNECT_SECONDS = 2.0
+_DOCKER_SECONDS = 20.0
 _DEFAULT_PORT = 9092
 
 
@@ -47,8 +49,9 @@ def examine(configuration: Configuration) -> Iterator[Finding]:
     """All findings, one after the other; the broker's parts only as far as one can be reached."""
     yield _python()
     yield _environment()
-    yield _java()
-    yield _disk()
+    if not _in_container():
+        yield _java()
+        yield _disk()
     yield _docker()
     try:
         calendar_of(configuration.settings())
@@ -65,6 +68,11 @@ def examine(configuration: Configuration) -> Iterator[Finding]:
     if broker.remedy is None:
         yield from _on_broker(config, configuration.given)
         yield from _agents(configuration)
+
+
+def _in_container() -> bool:
+    """Whether this is the image, which has no embedded broker: neither its Java nor its room is missed there."""
+    return bool(os.environ.get("MM_CONTAINER"))
 
 
 def _python() -> Finding:
@@ -117,8 +125,11 @@ def _docker() -> Finding:
     """Never a fault: everything runs without it."""
     if shutil.which("docker") is None:
         return Finding("docker", "not here, and not needed")
-    result = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)
-    return Finding("docker", "answers" if result.returncode == 0 else "does not answer, and is not needed")
+    try:
+        subprocess.run(["docker", "info"], capture_output=True, timeout=_DOCKER_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return Finding("docker", "does not answer, and is not needed")
+    return Finding("docker", "answers")
 
 
 def _broker(config: KafkaConfig) -> Finding:
@@ -129,8 +140,10 @@ def _broker(config: KafkaConfig) -> Finding:
         except (OSError, ValueError):
             continue
         return Finding("broker", f"answers at {config.bootstrap}")
-    text = f"nothing answers at {config.bootstrap}: start the Kafka there, or do not name it and take the embedded one"
-    return Finding("broker", text, _mm("broker up"))
+    text = f"nothing answers at {config.bootstrap}: start the Kafka there"
+    if _in_container():
+        return Finding("broker", text, "")
+    return Finding("broker", f"{text}, or do not name it and take the embedded one", _mm("broker up"))
 
 
 def _on_broker(config: KafkaConfig, given: Given) -> Iterator[Finding]:
@@ -172,9 +185,11 @@ def _agents(configuration: Configuration) -> Iterator[Finding]:
     members = fleet.noted(configuration.prefix)
     if not members:
         yield Finding("agents", "none that mm run started here")
+        return
+    remedy = "" if fleet.is_kept(configuration.prefix) else _mm("run", configuration.given)
     for member in members:
         trouble = member.trouble()
         if trouble is None:
             yield Finding(member.name, f"ready ({member.health})")
         else:
-            yield Finding(member.name, trouble, _mm("run", configuration.given))
+            yield Finding(member.name, trouble, remedy)

@@ -17,6 +17,7 @@ from agents.configuration import Configuration
 if TYPE_CHECKING:
     from agents.execution import ExecutionAgent
     from agents.portfolio import PortfolioAgent
+    from agents.processes.fleet import Member
     from agents.signals import SignalsAgent
 
 log = logging.getLogger(__name__)
@@ -71,17 +72,32 @@ def run(
         int | None, typer.Option(min=1, max=65000, metavar="PORT", help="First health port; else any free ones.")
     ] = None,
     wait: Wait = 0,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of this machine, where several run: instances NAME-0, NAME-1…")
+    ] = None,
 ) -> None:
     """Run all agents against a broker until Ctrl-C; one that dies is started again."""
     from agents.processes import fleet
-    from agents.processes.supervisor import Supervisor
+    from agents.stream.instance import check_name, name_of_container
     from agents.stream.waiting import wait_for_topics
 
     configuration.settings()
-    # What is missing is said here, once; of a broker that is not there the agents would speak for ever.
-    wait_for_topics(configuration.kafka(), wait)
-    _compile_kernels()  # here, or all agents would do it at the same time
-    members = fleet.members(instances, health_port_base)
+    if name is not None:
+        check_name(name, "--name")
+    names = fleet.instance_names(instances, name if name is not None else name_of_container())
+    check_name(names[-1], "--name")  # the longest of them
+    with fleet.kept(configuration.prefix):
+        # What is missing is said here, once; of a broker that is not there the agents would speak for ever.
+        wait_for_topics(configuration.kafka(), wait)
+        _compile_kernels()  # here, or all agents would do it at the same time
+        _keep_running(configuration, fleet.members(names, health_port_base), wait)
+
+
+def _keep_running(configuration: Configuration, members: list[Member], wait: float) -> None:
+    """The members, and a note of them, until SIGTERM or SIGINT."""
+    from agents.processes import fleet
+    from agents.processes.supervisor import Supervisor
+
     programs = [fleet.program(member, configuration.given, wait) for member in members]
     stop = _stop_event()
     for member in members:

