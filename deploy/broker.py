@@ -361,7 +361,7 @@ def _java_command(home: _Home, heap: str) -> list[str]:
 
 
 def _write_config(home: _Home, port: int, properties: Mapping[str, str]) -> None:
-    controller = free_port()
+    controller = next(free for free in iter(free_port, None) if free != port)
     settings = {
         **SINGLE_NODE,
         "controller.quorum.voters": f"1@{HOST}:{controller}",

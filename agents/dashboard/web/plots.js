@@ -163,9 +163,10 @@ export class Plots {
   // -- drawing ---------------------------------------------------------------------------------------------------
 
   data() {
-    const [time, bid, ask, ema, low, high] = this.predictions.columns;
+    // Copies: the charts must not grow by what comes while they are paused.
+    const [time, bid, ask, ema, low, high] = this.predictions.columns.map(column => column.slice());
     const mid = bid.map((value, i) => (value + ask[i]) * 0.5);
-    const [at, position] = this.executions.columns;
+    const [at, position] = this.executions.columns.map(column => column.slice());
     return { predictions: [time, bid, ask, mid, ema, low, high], executions: [time, bid, ask], position: [at, position] };
   }
 
