@@ -14,7 +14,6 @@ from agents.stream.watch import read_whole
 from schemas.records import (
     EVERY_SYMBOL,
     Control,
-    ControlInForce,
     Execution,
     OutcomeReason,
     Signal,
@@ -35,8 +34,8 @@ def export(config: KafkaConfig) -> Iterator[dict[str, object]]:
     Each has ``key``, ``version``, ``control`` (null: a tombstone) and ``effective``: by symbol the first decision time
     at which it held, or null where the symbol decided, but never by this version. The control's ``effective_from`` is
     the earliest of these times, so that a control that is written under another prefix before a replay holds from the
-    same time. What has been compacted away is taken from `signals`, which knows a symbol's control only from times when
-    ``*`` bounded nothing.
+    same time. What has been compacted away is taken from `signals`. They know only the stricter of a symbol's state and
+    that of ``*``; the exported ones come to the same at every decision of the run.
     """
     signals = _decoded(config, SIGNALS.name, Signal)
     executions = _decoded(config, EXECUTIONS.name, Execution)
@@ -69,6 +68,12 @@ class _Version:
     def learn(self, control: Control | StarControl | None) -> None:
         self.control, self.known = control, True
 
+    def loosest(self, seen: State) -> State:
+        """The loosest state seen with it. What was in force is the stricter of a symbol's own and that of ``*``: with
+        the loosest of each it comes out the same at every decision, though neither may be known by itself.
+        """
+        return seen if self.control is None else min(self.control.state, seen, key=_LOOSEST_FIRST.index)
+
 
 class _History:
     """Which version each symbol went by, and when."""
@@ -84,38 +89,31 @@ class _History:
         self._decided.add(symbol)
         if held is None:
             return
-        own = self._version(symbol, held.version)
-        if signal.reason is SignalReason.REMOVED:
-            self._end(symbol, held.version, symbol, ts)
-        else:
-            own.note(symbol, ts)
+        own = self._note_own(symbol, ts, held.version, removed=signal.reason is SignalReason.REMOVED)
+        values: dict[str, Any] = {name: getattr(held, name) for name in _OF_CONTROL}
+        own.learn(Control(**{**values, "state": own.loosest(held.state)}))
         before = self._star.get(symbol)
         self._star[symbol] = held.star_version
         if held.star_version is not None:
-            self._note_star(symbol, ts, held, held.star_version)
-            return
-        if before is not None:
+            star = self._version(EVERY_SYMBOL, held.star_version)
+            star.note(symbol, ts)
+            star.learn(StarControl(state=star.loosest(held.state)))
+        elif before is not None:
             self._end(EVERY_SYMBOL, before, symbol, ts)
-        values: dict[str, Any] = {name: getattr(held, name) for name in _OF_CONTROL}
-        own.learn(Control(**values))
 
-    def _note_star(self, symbol: str, ts: int, held: ControlInForce, number: int) -> None:
-        star = self._version(EVERY_SYMBOL, number)
-        star.note(symbol, ts)
-        # The loosest state seen under it: no symbol was bounded by less, and a stricter one was the symbol's own.
-        known = star.control.state if star.control is not None else held.state
-        star.learn(StarControl(state=min(known, held.state, key=_LOOSEST_FIRST.index)))
-
-    def on_execution(self, execution: Execution) -> None:
-        symbol, ts, number = execution.symbol, execution.ts, execution.control_version
-        self._decided.add(symbol)
-        if number is None:
-            return
+    def _note_own(self, symbol: str, ts: int, number: int, *, removed: bool) -> _Version:
         own = self._version(symbol, number)
-        if execution.reason is OutcomeReason.REMOVED:
+        if removed:
             self._end(symbol, number, symbol, ts)
         else:
             own.note(symbol, ts)
+        return own
+
+    def on_execution(self, execution: Execution) -> None:
+        self._decided.add(execution.symbol)
+        if execution.control_version is not None:
+            removed = execution.reason is OutcomeReason.REMOVED
+            self._note_own(execution.symbol, execution.ts, execution.control_version, removed=removed)
 
     def lines(self, recorded: Iterable[Recorded]) -> Iterator[dict[str, object]]:
         for number, key, control in recorded:

@@ -28,19 +28,12 @@ def exported(pipeline: Pipeline, records: Sequence[Raw], folder: Path) -> list[C
     return read_controls(file)
 
 
-def assert_held(pipeline: Pipeline, found: Sequence[ControlLine], *, whole: bool) -> None:
-    """Every signal's control is that of the lines at its time; whole: with its versions, which need every tombstone."""
+def assert_held(pipeline: Pipeline, found: Sequence[ControlLine]) -> None:
+    """Every signal's control is that of the lines at its time."""
     for signal in pipeline.published("signals"):
         [*_, holds] = [s.control for s in stretches(signal["symbol"], found) if s.start <= signal["ts"]]
-        if signal["reason"] == "REMOVED":
-            assert holds is None
-            continue
-        held = msgspec.convert(signal["control"], ControlInForce)
-        if not whole and held.star_version is not None:
-            # The symbol's own control is not known from times when all were bounded; that it was bounded is.
-            assert holds is None or holds.state == held.state
-            continue
-        assert holds == held
+        removed = signal["reason"] == "REMOVED"
+        assert holds == (None if removed else msgspec.convert(signal["control"], ControlInForce))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +48,7 @@ def test_at_every_decision_the_exported_control_is_the_one_that_held(
     folder: Path, history: list[Event], rules: Rules
 ) -> None:
     pipeline = run_agents(history, rules)
-    assert_held(pipeline, exported(pipeline, pipeline.controls.records, folder), whole=True)
+    assert_held(pipeline, exported(pipeline, pipeline.controls.records, folder))
 
 
 @examples(100)
@@ -64,4 +57,4 @@ def test_so_it_is_when_older_versions_and_tombstones_are_compacted_away(
     folder: Path, history: list[Event], rules: Rules
 ) -> None:
     pipeline = run_agents(history, rules)
-    assert_held(pipeline, exported(pipeline, pipeline.controls.compacted(), folder), whole=False)
+    assert_held(pipeline, exported(pipeline, pipeline.controls.compacted(), folder))
