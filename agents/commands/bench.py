@@ -16,7 +16,7 @@ def bench(
         str | None, typer.Option(metavar="PART,…", help=f"Of {_PARTS}; else all of them, which takes an hour.")
     ] = None,
     quotes: Annotated[
-        int, typer.Option(min=1_000, help="JSON quotes in an input; frames hold four times as many.")
+        int, typer.Option(min=1_000, help="Scale of the inputs: one to twelve times as many are written.")
     ] = 5_000_000,
     repeats: Annotated[int, typer.Option(min=1, max=20, help="Runs of each contestant, in turn.")] = 3,
     seconds: Annotated[float, typer.Option(min=1, help="Length of a run of latency and idle.")] = 40.0,

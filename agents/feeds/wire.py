@@ -77,7 +77,7 @@ class _JsonRecords:
 
 
 class _Frames:
-    """Frames of at most `FRAME_ROWS` rows of one partition.
+    """Frames of about `FRAME_ROWS` rows of one partition: a stretch of rows is cut evenly, into no small last one.
 
     What is too little for a frame goes as JSON, one record a quote; so does a row with a defect, or with what a
     frame has no column for: an exchange's time.
@@ -113,8 +113,9 @@ def _single_records(quotes: Quotes, symbols: Symbols) -> list[Record]:
 
 
 def _frames(run: Quotes, partition: int, symbols: Symbols) -> Iterator[Record]:
-    for begin in range(0, len(run), FRAME_ROWS):
-        frame = run.take(slice(begin, begin + FRAME_ROWS))
+    bounds = np.linspace(0, len(run), max(1, round(len(run) / FRAME_ROWS)) + 1, dtype=np.int64)
+    for begin, end in pairwise(bounds.tolist()):
+        frame = run.take(slice(begin, end))
         numbers, places = np.unique(frame.number, return_inverse=True)
         names = [symbols.names[number] for number in numbers.tolist()]
         yield partition, None, encode_frame(names, places.astype(np.int32), frame.ts, frame.prices)

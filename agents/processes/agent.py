@@ -18,6 +18,7 @@ from agents.stream.runner import Runner, RunnerSettings
 
 log = logging.getLogger(__name__)
 _STUCK_SECONDS = 15.0
+_COLLECT_AFTER = 50_000
 _STOP_SECONDS = 12.0  # less than the 15 s after which Kubernetes would kill it without a word
 
 
@@ -53,6 +54,8 @@ def run_agent(agent: Agent, config: KafkaConfig, settings: ProcessSettings) -> N
         # What has been imported stays: without this each full collection walks through all of it again.
         gc.collect()
         gc.freeze()
+        # And thousands of records wait for each commit, none of them garbage.
+        gc.set_threshold(_COLLECT_AFTER)
         try:
             runner.run()
         finally:

@@ -97,8 +97,15 @@ def test_json_and_frames_carry_the_same_content_in_the_same_order() -> None:
         assert json.content(partition) == frames.content(partition)
     values = [value for records in frames.records.values() for _, value in records if value[0] == FIRST_BYTE]
     lengths = [len(ts) for value in values for _, _, ts, _ in decode_frame(value)]
-    assert max(lengths) == FRAME_ROWS
+    assert FRAME_ROWS <= max(lengths) <= 1.5 * FRAME_ROWS
     assert sum(len(records) for records in frames.records.values()) < json_record_count(json) / 10
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(32, [32]), (374, [374]), (376, [188, 188]), (520, [260, 260])])
+def test_a_stretch_of_rows_is_cut_evenly(rows: int, expected: list[int]) -> None:
+    sink = publish([quotes_of([row(0, T0 + i) for i in range(rows)])], Wire.FRAMES)
+    values = [value for records in sink.records.values() for _, value in records if value[0] == FIRST_BYTE]
+    assert [len(ts) for value in values for _, _, ts, _ in decode_frame(value)] == expected
 
 
 def json_record_count(sink: ListSink) -> int:
