@@ -37,6 +37,9 @@ _STEP_SECONDS = 0.1
 _AGAIN_SECONDS = 0.02
 _CLOSE_SECONDS = 1.0
 _CONNECT_SECONDS = 2.0
+_MARKERS_SECONDS = 0.003
+"""A commit is answered before its markers are written. Who adds partitions to the next transaction meanwhile is sent
+away, and the client comes back only after 20 ms."""
 _OPEN_SECONDS = 0.1  # each call asks at once, unless a question is under way; within one the client asks twice a second
 _LONGEST_OPEN_SECONDS = 1.0
 _HANDED_OVER = 1_000
@@ -184,7 +187,9 @@ class Transactions:
         self._call(lambda producer: producer.send_offsets_to_transaction(positions, metadata, _CALL_SECONDS), _nothing)
         self._call(lambda producer: producer.commit_transaction(_CALL_SECONDS), _nothing)
         self._begun = False
-        return time.monotonic()
+        ended = time.monotonic()
+        time.sleep(_MARKERS_SECONDS)
+        return ended
 
     def settle(self, wait_for_it: bool = True) -> None:
         """Take note of a commit under way that is done, or wait until it is; raise what it failed with."""
