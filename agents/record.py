@@ -20,9 +20,10 @@ import msgspec
 import numpy as np
 
 from agents.backtest.store import PRICES, by_date, file_path, write_file, zone_named
-from agents.strategy.grid import Desk
+from agents.strategy.desk import Desk
 from agents.strategy.session import Calendar
 from agents.strategy.settings import NS, Settings
+from agents.strategy.stored import FeedState, feed_states, restore_feeds
 from agents.stream.batch import Batch
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration, InstanceTaken
@@ -45,14 +46,6 @@ class RecordSettings:
     zone: str = "UTC"
     seconds: float = 60.0
     quotes: int = 1_000_000
-
-
-class FeedState(msgspec.Struct):
-    """How far a feed has promised to be."""
-
-    feed: str
-    ts: int
-    open: bool
 
 
 class PartitionState(msgspec.Struct):
@@ -185,9 +178,7 @@ class _Partition:
             return
         desk = self._desk
         desk.clock = stored.clock
-        for feed in stored.feeds:
-            number = self._decoder.feed_number(feed.feed)
-            desk.feed_ts[number], desk.feed_open[number] = feed.ts, feed.open
+        restore_feeds(stored.feeds, desk, self._decoder)
         desk.grow(len(stored.symbols))
         for symbol, ts in stored.symbols.items():
             row = desk.rows[self._decoder.index.add(symbol)]
@@ -226,12 +217,8 @@ class _Partition:
     def state(self) -> PartitionState:
         """What the next run needs."""
         desk, decoder = self._desk, self._decoder
-        feeds = [
-            FeedState(feed, int(desk.feed_ts[number]), bool(desk.feed_open[number]))
-            for number, feed in enumerate(decoder.feeds)
-        ]
         last = dict(zip(decoder.index.symbols, desk.rows["ts"].tolist(), strict=False))
-        return PartitionState(self.next_offset, desk.clock, feeds, last)
+        return PartitionState(self.next_offset, desk.clock, feed_states(desk, decoder.feeds), last)
 
     def _unused(self, columns: Columns) -> np.ndarray:
         """Which rows the desk does not use (bool[n])."""

@@ -10,9 +10,11 @@ import numpy as np
 
 from agents.controls.log import ControlLog
 from agents.strategy import codes, grid
-from agents.strategy.controls import Schedule, StarVersion
+from agents.strategy.controls import Schedule
+from agents.strategy.desk import Desk
 from agents.strategy.session import SESSION_CLOSING, calendar_of
 from agents.strategy.settings import NS, Settings
+from agents.strategy.stored import Block, Progress, feed_states, restore_feeds
 from agents.stream.agent import Context, Outputs
 from agents.stream.batch import Batch
 from schemas.decoding import QuoteDecoder
@@ -50,31 +52,6 @@ class SignalsAgent:
         """Nothing to close: the runner closes what it lent."""
 
 
-class Block(msgspec.Struct, frozen=True, array_like=True):
-    """One row of the table `moments`: up to 64 symbols with their state (`grid.ROW`) and their controls."""
-
-    symbols: list[str]
-    rows: bytes
-    schedules: dict[str, Schedule]
-
-
-class FeedClock(msgspec.Struct, frozen=True):
-    """How far one feed has promised to be."""
-
-    feed: str
-    ts: int
-    open: bool
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """What the checkpoint keeps beside the table."""
-
-    clock: int
-    feeds: list[FeedClock]
-    star: list[StarVersion]
-    controls_position: int
-
-
 class SignalsTask:
     """The state of one partition: moments and last quote of every symbol, clocks of the feeds."""
 
@@ -83,7 +60,7 @@ class SignalsTask:
         self._controls = agent.controls
         self._partition = partition
         self._accepts: Callable[[str], bool] = lambda symbol: partition_of(symbol, partitions) == partition
-        self._desk = grid.Desk(agent.settings, agent.calendar)
+        self._desk = Desk(agent.settings, agent.calendar)
         self._decoder = QuoteDecoder(self._accepts, round(agent.settings.future_seconds * NS))
         self._controls_seen = 0  # entries of the control log whose symbols have been brought up to date
         self._controls_position = 0
@@ -113,9 +90,7 @@ class SignalsTask:
         if progress is not None:
             stored = msgspec.convert(progress, Progress)
             desk.clock = stored.clock
-            for clock in stored.feeds:
-                feed = self._decoder.feed_number(clock.feed)
-                desk.feed_ts[feed], desk.feed_open[feed] = clock.ts, clock.open
+            restore_feeds(stored.feeds, desk, self._decoder)
             book.merge_star(stored.star)
             self._controls_position = stored.controls_position
         self._controls.note_removed(index.symbols)
@@ -139,11 +114,7 @@ class SignalsTask:
         desk = self._desk
         # All partitions share the book: what this one needs no longer, one that is behind may still need.
         star = self._controls.book.star_since(desk.clock)
-        feeds = [
-            FeedClock(feed, int(desk.feed_ts[number]), bool(desk.feed_open[number]))
-            for number, feed in enumerate(self._decoder.feeds)
-        ]
-        return Progress(desk.clock, feeds, star, self._controls_position)
+        return Progress(desk.clock, feed_states(desk, self._decoder.feeds), star, self._controls_position)
 
     def counters(self) -> dict[str, int]:
         """Rows by what became of them."""

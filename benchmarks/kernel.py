@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from agents.feeds.generator import symbol_names
 from agents.feeds.quotes import Quotes, concatenate
-from agents.strategy.grid import LISTED, Desk
+from agents.strategy.desk import Desk
+from agents.strategy.grid import LISTED
 from agents.strategy.session import calendar_of
 from agents.strategy.settings import NS, Settings
 from benchmarks import peers_environment

@@ -15,6 +15,7 @@ from agents.backtest.collect import Summary
 from agents.backtest.reading import read_part
 from agents.backtest.task import Plan, kept_table
 from agents.strategy import grid
+from agents.strategy.desk import Desk
 from agents.strategy.session import Calendar
 from agents.strategy.settings import NS, Marks, Settings
 from agents.stream.errors import BadConfiguration
@@ -111,7 +112,7 @@ def chart(plan: Plan, chosen: Chosen) -> dict[str, Any]:
 
 def _marks(settings: Settings, files: Any, symbol: str, seconds: int) -> np.ndarray:
     thinned = msgspec.structs.replace(settings, marks=Marks.GRID, mark_seconds=min(seconds, 86_400), session=None)
-    desk = grid.Desk(thinned, Calendar())
+    desk = Desk(thinned, Calendar())
     desk.grow(1)
     desk.interest[0] = grid.LISTED
     found = [

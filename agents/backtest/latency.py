@@ -7,6 +7,7 @@ import numpy as np
 
 from agents.backtest.mids import Mids
 from agents.strategy import grid
+from agents.strategy.desk import Desk
 from agents.strategy.grid import BUY, HOLD, SELL
 from agents.strategy.session import Calendar
 from agents.strategy.settings import Marks, Settings
@@ -27,7 +28,7 @@ class Delay:
         self._latency_ns = latency_ns
         marks = Marks.GRID if markouts else Marks.OFF
         plain = msgspec.structs.replace(settings, marks=marks, mark_seconds=1, max_quote_age_seconds=None, session=None)
-        self._desk = grid.Desk(plain, Calendar())
+        self._desk = Desk(plain, Calendar())
         self._desk.grow(symbols)
         self._desk.interest[:symbols] = grid.LISTED
         self._earlier = Columns(1)

@@ -13,6 +13,7 @@ from agents.backtest.controls import Timeline
 from agents.backtest.latency import Delay, delayed
 from agents.backtest.mids import Mids
 from agents.strategy import grid
+from agents.strategy.desk import Desk
 from agents.strategy.execution import INTENT, NONE, RESULT, execute
 from agents.strategy.ledger import LEDGER, NOT_LATCHED
 from agents.strategy.session import Calendar
@@ -87,7 +88,7 @@ class Variant:
         # With latency the marks that are looked at are those of the delay.
         marks = Marks.GRID if options.markouts and not options.latency_ns else Marks.OFF
         kernel_settings = msgspec.structs.replace(settings, marks=marks, mark_seconds=1)
-        self._desk = grid.Desk(kernel_settings, calendar)
+        self._desk = Desk(kernel_settings, calendar)
         self._desk.grow(symbols)
         self._desk.interest[:symbols] = timeline.interest
         self._delay = Delay(settings, symbols, options.latency_ns, options.markouts) if options.latency_ns else None

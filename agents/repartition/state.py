@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from agents.signals import Block, FeedClock, Progress, SignalsAgent
+from agents.signals import SignalsAgent
 from agents.strategy import grid
 from agents.strategy.controls import Schedule
+from agents.strategy.stored import Block, FeedState, Progress
 from agents.stream.errors import BadConfiguration
 from agents.stream.restore import Stored
 from schemas.partitioning import partition_of
@@ -82,7 +83,7 @@ def signals_progress(old: Mapping[int, Stored], partitions: int) -> list[Progres
             )
     star = sorted({v.version: v for progress in before.values() for v in progress.star}.items())
     clock = min(progress.clock for progress in before.values())
-    feeds = [FeedClock(feed, ts, not closed) for feed, (ts, closed) in shared.items()]
+    feeds = [FeedState(feed, ts, not closed) for feed, (ts, closed) in shared.items()]
     # Partition 0 alone sets controls aside that cannot hold, each once.
     taken = [before[0].controls_position, *[0] * (partitions - 1)]
     return [Progress(clock, feeds, [version for _, version in star], position) for position in taken]

@@ -1,22 +1,19 @@
 """Quotes and clocks in, marks and decisions out: the compiled core of the signals agent and of the backtest.
 
-A `Desk` is the state of one partition; `Desk.advance` applies rows one by one and fires the grids of event time.
-What fires for a symbol depends on its own rows and on the clock alone, never on its neighbours.
+`advance` applies rows one by one to the state of a partition (`desk.Desk`) and fires the grids of event time. What
+fires for a symbol depends on its own rows and on the clock alone, never on its neighbours.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numba as nb
 import numpy as np
 
 from agents.strategy.moments import moments, weighted
-from agents.strategy.runs import LEAST_ROWS, MOST_ROWS, prepare
-from agents.strategy.session import NO_SESSION, SESSION_CLOSING, Calendar, session_at
-from agents.strategy.settings import DAY_NS, NS, Marks, Settings
-from schemas.columns import CLOCK, END_CLOCK, QUOTE, Columns
-from schemas.decoding import MAX_FEEDS
+from agents.strategy.runs import LEAST_ROWS, prepare
+from agents.strategy.session import NO_SESSION, SESSION_CLOSING, session_at
+from agents.strategy.settings import DAY_NS, NS
+from schemas.columns import CLOCK, END_CLOCK, QUOTE
 from schemas.times import EARLIEST_TS
 
 MARK, DECISION, END = 1, 2, 3
@@ -96,7 +93,7 @@ EVENT = np.dtype(
 )
 """One mark or decision, with the state it was based on."""
 
-_PARAMETERS = np.dtype(
+PARAMETERS = np.dtype(
     [
         ("tau_ns", "f8"),
         ("band_sd", "f8"),
@@ -105,13 +102,13 @@ _PARAMETERS = np.dtype(
         ("warmup_ns", "i8"),
         ("gap_ns", "i8"),
         ("max_age_ns", "i8"),
-        ("marks", "i8"),
+        ("marks", "i8"),  # of MARKS_OFF, …
     ]
 )
-_MARKS = {Marks.OFF: 0, Marks.GRID: 1, Marks.EVERY: 2}
-_OFF, _GRID, _EVERY = 0, 1, 2
-_NEVER = np.iinfo(np.int64).max // 4
-_NOT_ASKED = np.zeros(0, np.bool_)
+"""The settings as the kernels take them; times without a bound are `NEVER`."""
+MARKS_OFF, MARKS_GRID, MARKS_EVERY = 0, 1, 2
+"""When marks fire (`agents.strategy.settings.Marks`)."""
+NEVER = np.iinfo(np.int64).max // 4
 
 
 @nb.njit(cache=True, nogil=True)
@@ -163,7 +160,7 @@ def _fire(events, n, number, row, interest, until, p, opens, closings, closes):
         if interest != IGNORED:
             if n == len(events):
                 return -1 - n
-            _emit(events, n, MARK, row.next_mark, number, row, p, NO_SESSION, _NEVER)
+            _emit(events, n, MARK, row.next_mark, number, row, p, NO_SESSION, NEVER)
             n += 1
         row.next_mark = 0
     if until < row.next_decision:
@@ -218,7 +215,7 @@ def _feed_clock(clock, feed, ts, ends, feed_ts, feed_open, n_feeds):
     """The partition's clock after a feed's clock record: the least of the open feeds, and never back."""
     feed_ts[feed] = ts
     feed_open[feed] = not ends
-    least, largest, anyone_open = _NEVER, np.int64(0), False
+    least, largest, anyone_open = NEVER, np.int64(0), False
     for f in range(n_feeds):
         largest = max(largest, feed_ts[f])
         if feed_open[f]:
@@ -261,18 +258,18 @@ def _end_all(events, n, rows, n_symbols, interest, touched, clock, p, opens, clo
         ends = max(clock, row.ts)
         if row.next_mark != 0:
             if interest[s] != IGNORED:
-                _emit(events, n, MARK, ends, s, row, p, NO_SESSION, _NEVER)
+                _emit(events, n, MARK, ends, s, row, p, NO_SESSION, NEVER)
                 n += 1
             row.next_mark = 0
             touched[s // BLOCK] = True
         if interest[s] != IGNORED:
-            _emit(events, n, END, ends, s, row, p, session_at(ends, opens, closings, closes), _NEVER)
+            _emit(events, n, END, ends, s, row, p, session_at(ends, opens, closings, closes), NEVER)
             n += 1
     return n
 
 
 @nb.njit(cache=True, nogil=True)
-def _advance(
+def advance(
     kind,
     number,
     ts,
@@ -337,19 +334,19 @@ def _advance(
                 n = _fire(events, n, s, row, interest[s], t, p, opens, closings, closes)
                 if n < 0:
                     return i, -1 - n
-            if p.marks == _EVERY and interest[s] != IGNORED and n == len(events):
+            if p.marks == MARKS_EVERY and interest[s] != IGNORED and n == len(events):
                 return i, n
             _apply(row, t, bid[i], bid_size[i], ask[i], ask_size[i], p)
             counts[_USED] += 1
             if bid[i] > ask[i]:
                 counts[_CROSSED] += 1
-            if p.marks == _EVERY:
+            if p.marks == MARKS_EVERY:
                 if interest[s] != IGNORED:
-                    _emit(events, n, MARK, t, s, row, p, NO_SESSION, _NEVER)
+                    _emit(events, n, MARK, t, s, row, p, NO_SESSION, NEVER)
                     n += 1
-            elif p.marks == _GRID and row.next_mark == 0:
+            elif p.marks == MARKS_GRID and row.next_mark == 0:
                 row.next_mark = (t // p.mark_ns + 1) * p.mark_ns
-            if p.marks == _EVERY:
+            if p.marks == MARKS_EVERY:
                 continue
             # The symbol's own next rows, as long as they fire nothing, with its state in registers.
             if i + 1 >= prepared and i + LEAST_ROWS < stop and number[i + LEAST_ROWS] == s:
@@ -425,104 +422,3 @@ def _advance(
                 n = ended
             counts[_CLOCK] += 1
     return stop, n
-
-
-class Desk:
-    """State of the strategy for the symbols of one partition, numbered from 0 by the caller.
-
-    rows: `ROW`[n]; interest: uint8[n], `IGNORED` until the caller says otherwise; clock: ns, 0 before the first;
-    counts: int64, named by `COUNTERS`; touched: bool, blocks of `BLOCK` symbols changed since the caller cleared it.
-    """
-
-    def __init__(self, settings: Settings, calendar: Calendar, events: int = 4096) -> None:
-        self.settings = settings
-        self.calendar = calendar
-        self.size = 0
-        self.rows = np.zeros(BLOCK, ROW)
-        self.interest = np.zeros(BLOCK, np.uint8)
-        self.touched = np.zeros(1, np.bool_)
-        self.counts = np.zeros(len(COUNTERS), np.int64)
-        self.feed_ts = np.zeros(MAX_FEEDS, np.int64)
-        self.feed_open = np.zeros(MAX_FEEDS, np.bool_)
-        self._clock = np.zeros(1, np.int64)
-        self._events = np.zeros(events, EVENT)
-        self._weights = np.zeros(MOST_ROWS)
-        self._parameters = np.zeros(1, _PARAMETERS)[0]
-        self._fill_parameters()
-
-    @property
-    def clock(self) -> int:
-        """The partition's clock in ns, 0 before the first clock record."""
-        return int(self._clock[0])
-
-    @clock.setter
-    def clock(self, ts: int) -> None:
-        self._clock[0] = ts
-
-    def grow(self, symbols: int) -> None:
-        """Make room for symbols numbered below `symbols`; the blocks of new ones count as touched."""
-        first_new, self.size = self.size, max(self.size, symbols)
-        self._make_room(symbols)
-        # Even without a usable quote: a table that lacked a symbol would number those after it anew.
-        self.touched[first_new // BLOCK : -(-self.size // BLOCK)] |= self.size > first_new
-
-    def _make_room(self, symbols: int) -> None:
-        capacity = len(self.rows)
-        if symbols <= capacity:
-            return
-        while capacity < symbols:
-            capacity *= 2
-        for name in ("rows", "interest"):
-            old = getattr(self, name)
-            new = np.zeros(capacity, old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
-        touched = np.zeros(capacity // BLOCK, np.bool_)
-        touched[: len(self.touched)] = self.touched
-        self.touched = touched
-
-    def advance(self, columns: Columns, n_feeds: int, unused: np.ndarray = _NOT_ASKED) -> Iterator[np.ndarray]:
-        """Apply all rows of the columns; yield the events in chunks (`EVENT`[k], overwritten by the next one).
-
-        Symbols numbered in the columns lie below `size`, feeds below `n_feeds`. unused: bool[rows], set where a quote
-        could not be used.
-        """
-        start = 0
-        while start < len(columns):
-            start, n = _advance(
-                *columns.arrays,
-                start,
-                len(columns),
-                self.rows,
-                self.size,
-                self.interest,
-                self.touched,
-                self._clock,
-                self.feed_ts,
-                self.feed_open,
-                n_feeds,
-                self.counts,
-                self._events,
-                self._parameters,
-                *self.calendar.arrays,
-                self._weights,
-                unused,
-            )
-            if n > 0:
-                yield self._events[:n]
-            elif n < 0:
-                self._events = np.zeros(2 * -n, EVENT)
-
-    def _fill_parameters(self) -> None:
-        def ns(seconds: float | None) -> int:
-            return _NEVER if seconds is None else min(round(seconds * NS), _NEVER)
-
-        s, p = self.settings, self._parameters
-        p["tau_ns"] = max(1, ns(s.tau_seconds))
-        p["band_sd"] = s.band_sd
-        p["decision_ns"] = s.decision_seconds * NS
-        p["mark_ns"] = s.mark_seconds * NS
-        p["warmup_ns"] = ns(s.warmup_seconds)
-        p["gap_ns"] = ns(s.gap_taus * s.tau_seconds if s.gap_taus is not None else None)
-        p["max_age_ns"] = ns(s.max_quote_age_seconds)
-        p["marks"] = _MARKS[s.marks]

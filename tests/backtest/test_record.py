@@ -19,7 +19,7 @@ from agents.backtest.catalog import catalogue, find_files
 from agents.backtest.controls import same_for_all
 from agents.backtest.reading import read_part
 from agents.record import Recorder, RecordSettings, record
-from agents.strategy.grid import Desk
+from agents.strategy.desk import Desk
 from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration, InputGap, InstanceTaken
 from schemas.columns import Columns

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.strategy.grid import ROW, Desk
+from agents.strategy.desk import Desk
+from agents.strategy.grid import ROW
 from agents.strategy.settings import NS
 
 

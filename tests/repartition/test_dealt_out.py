@@ -273,8 +273,8 @@ def test_more_symbols_than_a_block_holds_keep_their_moments() -> None:
     stored = desk.stored(0)
 
     def members(tables: Sequence[Mapping[bytes, bytes]]) -> dict[str, tuple[int, bytes]]:
-        from agents.signals import Block
         from agents.strategy.grid import ROW
+        from agents.strategy.stored import Block
 
         found = {}
         for partition, table in enumerate(tables):

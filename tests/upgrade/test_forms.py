@@ -14,9 +14,10 @@ import pytest
 
 from agents.execution import ExecutionAgent
 from agents.portfolio import PortfolioAgent
-from agents.signals import Block, FeedClock, Progress, SignalsAgent
+from agents.signals import SignalsAgent
 from agents.strategy import grid
 from agents.strategy.controls import Schedule, StarVersion, Version
+from agents.strategy.stored import Block, FeedState, Progress
 from schemas.records import Checkpoint, Control, Pnl, Position, StarControl
 
 _CONTROLS = {
@@ -28,12 +29,12 @@ _CONTROLS = {
 _STATE: dict[Any, tuple[int, tuple[Any, ...], dict[str, str]]] = {
     SignalsAgent: (
         1,
-        (Block, Schedule, Version, Control, Progress, FeedClock, StarVersion, StarControl),
+        (Block, Schedule, Version, Control, Progress, FeedState, StarVersion, StarControl),
         {
             "Block": "symbols rows schedules",
             **_CONTROLS,
             "Progress": "clock feeds star controls_position",
-            "FeedClock": "feed ts open",
+            "FeedState": "feed ts open",
             "StarVersion": "version control",
             "StarControl": "state effective_from",
         },

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from confluent_kafka import KafkaException
 
-from agents.signals import Block
+from agents.strategy.stored import Block
 from schemas.topics import EXECUTIONS, MOMENTS, SIGNALS
 from tests.integration.pipeline import Pipeline, trades_hash, wait_until
 from tests.upgrade import market, versions

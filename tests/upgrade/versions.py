@@ -26,9 +26,9 @@ ADDED_FIELDS: AddedFields = {
         "Pnl": "turnover: float = 0.0",
         "Checkpoint": 'written_by: str = "next"',
     },
-    "agents/signals.py": {
+    "agents/strategy/stored.py": {
         "Block": 'written_by: str = "next"',
-        "FeedClock": 'host: str = "here"',
+        "FeedState": 'host: str = "here"',
         "Progress": "begun: int = 0",
     },
 }
