@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from agents.stream import clients, topics
+from agents.stream.background import in_background
 from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
 from agents.stream.errors import BadConfiguration, HeldBack, StreamError
@@ -39,6 +41,8 @@ _FRACTION = re.compile(r"(.*:\d\d)\.(\d+)(\D.*)")
 
 Recorded = tuple[int, str, Control | StarControl | None]
 """One record of `controls`: version, key, control (None: a tombstone)."""
+Check = Callable[[], None]
+"""Called right before a record is written; what it raises keeps it from being written."""
 
 
 class UnknownSymbol(StreamError):
@@ -85,43 +89,60 @@ def read_controls(config: KafkaConfig) -> dict[str, Held]:
     return dict(sorted(_held(read_whole(config, CONTROLS.name)).items()))
 
 
-def set_control(config: KafkaConfig, symbol: str, changes: Mapping[str, object], decision_seconds: int) -> Written:
+def _no_check() -> None: ...
+
+
+def set_control(
+    config: KafkaConfig, symbol: str, changes: Mapping[str, object], decision_seconds: int, check: Check = _no_check
+) -> Written:
     """Change some fields of a symbol's control, or make one. Raises BadControl."""
     _check(symbol)
     if symbol == EVERY_SYMBOL:
         raise BadControl(f"{EVERY_SYMBOL} takes a state only: use mm controls halt --all or resume --all")
     desk = _look(config)
-    return _write(config, desk, symbol, _changed(symbol, desk.held.get(symbol), changes), decision_seconds)
+    control = _changed(symbol, desk.held.get(symbol), changes)
+    return _write(config, symbol, control, decision_seconds, partial(desk.clock, symbol), check)
 
 
-def set_state(config: KafkaConfig, symbol: str, state: State, decision_seconds: int) -> Written:
+def set_state(
+    config: KafkaConfig, symbol: str, state: State, decision_seconds: int, check: Check = _no_check
+) -> Written:
     """Put a symbol that has a control into a state. Raises UnknownSymbol."""
     _check(symbol)
     desk = _look(config)
     # Now, even if the record that it is based on still waits for its time.
     control = _changed(symbol, desk.present(symbol), {"state": state, "effective_from": None})
-    return _write(config, desk, symbol, control, decision_seconds)
+    return _write(config, symbol, control, decision_seconds, partial(desk.clock, symbol), check)
 
 
-def remove(config: KafkaConfig, symbol: str, decision_seconds: int) -> Written:
+def remove(config: KafkaConfig, symbol: str, decision_seconds: int, check: Check = _no_check) -> Written:
     """Take a symbol out of the universe. Raises UnknownSymbol."""
     _check(symbol)
     desk = _look(config)
     desk.present(symbol)
-    return _write(config, desk, symbol, None, decision_seconds)
+    return _write(config, symbol, None, decision_seconds, partial(desk.clock, symbol), check)
 
 
 def halt_all(config: KafkaConfig, decision_seconds: int) -> Written:
-    """Halt every symbol, whatever its own control says."""
-    return _write(config, _look(config), EVERY_SYMBOL, StarControl(state=State.HALTED), decision_seconds)
+    """Halt every symbol, whatever its own control says. Nothing is read before it is written."""
+    # Meanwhile: the clocks only tell when it will hold.
+    reading = in_background("clocks", lambda: _clocks(read_whole(config, CHECKPOINTS.name, patience=_CLOCK_SECONDS)))
+
+    def clock() -> int | None:
+        try:
+            return max(reading.result(_CLOCK_SECONDS).values(), default=None)
+        except (StreamError, TimeoutError):
+            return None
+
+    return _write(config, EVERY_SYMBOL, StarControl(state=State.HALTED), decision_seconds, clock)
 
 
-def resume_all(config: KafkaConfig, decision_seconds: int) -> Written:
+def resume_all(config: KafkaConfig, decision_seconds: int, check: Check = _no_check) -> Written:
     """Lift what bounds every symbol. Raises UnknownSymbol when nothing does."""
     desk = _look(config)
     if EVERY_SYMBOL not in desk.held:
         raise UnknownSymbol(f"nothing bounds all symbols: there is no control {EVERY_SYMBOL}; see mm controls list")
-    return _write(config, desk, EVERY_SYMBOL, None, decision_seconds)
+    return _write(config, EVERY_SYMBOL, None, decision_seconds, partial(desk.clock, EVERY_SYMBOL), check)
 
 
 def write_defaults(config: KafkaConfig, controls: Mapping[str, Control] = DEFAULT_CONTROLS) -> None:
@@ -185,7 +206,7 @@ def _look(config: KafkaConfig) -> _Desk:
         read = list(read_whole(config, CONTROLS.name, CHECKPOINTS.name, patience=_CLOCK_SECONDS))
     except HeldBack:
         # By a transaction of a process that was killed, say. The clocks only tell when a change will hold, and nobody
-        # may have to wait for that with a halt.
+        # may have to wait for that with a halt of one symbol.
         read = list(read_whole(config, CONTROLS.name))
     for message in read:
         messages[message.topic()].append(message)
@@ -245,13 +266,19 @@ def _check(symbol: str) -> None:
 
 
 def _write(
-    config: KafkaConfig, desk: _Desk, key: str, control: Control | StarControl | None, decision_seconds: int
+    config: KafkaConfig,
+    key: str,
+    control: Control | StarControl | None,
+    decision_seconds: int,
+    clock: Callable[[], int | None],
+    check: Check = _no_check,
 ) -> Written:
+    """clock: how far the agent was with the key before; one read after the record could name a time too late."""
     value = encode_control(control) if control is not None else None
+    check()
     version = write_confirmed(config, CONTROLS.name, [(key, value)])[0]
     effective_from = control.effective_from if control is not None else None
-    # The clock of before the record was there: one read after it could name a time that is too late.
-    return Written(key, version, control, _holds(effective_from, desk.clock(key), decision_seconds * _NS))
+    return Written(key, version, control, _holds(effective_from, clock(), decision_seconds * _NS))
 
 
 def _holds(effective_from: int | None, clock: int | None, step: int) -> str:

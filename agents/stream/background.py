@@ -13,6 +13,7 @@ _T = TypeVar("_T")
 def in_background(name: str, work: Callable[[], _T]) -> Future[_T]:
     """Do something in a thread that does not keep the process alive: the client can hang in a call for good."""
     future: Future[_T] = Future()
+    future.set_running_or_notify_cancel()
 
     def run() -> None:
         try:

@@ -1,15 +1,21 @@
 """Controls edited on the page, on the real pipeline: what is sent is what the agents then do."""
 
+import asyncio
+import contextlib
 import re
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from agents.controls import operator
 from agents.controls.operator import Written
 from agents.dashboard.settings import DashboardSettings
 from agents.dashboard.steering import Refused, Steering
+from agents.stream import clients
+from agents.stream.config import KafkaConfig
 from schemas.records import Control
 from tests.dashboard.desk import SYMBOLS, Desk, control, controls
 from tests.dashboard.loops import in_own_loop
@@ -129,6 +135,111 @@ def test_halt_of_a_symbol_does_not_wait_for_the_time_of_a_control_that_waits(des
     wait_until(lambda: desk.pipeline.table("orders")["AAPL"]["state"] == "HALTED", "AAPL to be halted")
     with pytest.raises(Refused, match="PAUSED"):
         in_own_loop(Steering(desk.pipeline.config, DashboardSettings()).edit("AAPL", "state", "PAUSED"))
+
+
+@contextlib.contextmanager
+def controls_held_back(desk: Desk) -> Iterator[Callable[[], None]]:
+    """A transaction on controls that stays open, so that reading them hangs, until what it gives is called."""
+    config = KafkaConfig(desk.pipeline.bootstrap, desk.pipeline.prefix, {"transaction.timeout.ms": "120000"})
+    left_open = clients.transactional_producer(config, "left-open")
+    left_open.init_transactions(30)
+    left_open.begin_transaction()
+    left_open.produce(config.name("controls"), None, b"NONE", 0)
+    assert left_open.flush(30) == 0
+    with contextlib.ExitStack() as ending:
+        ending.callback(left_open.abort_transaction, 30)
+        yield ending.close
+
+
+def test_halt_all_does_not_wait_for_an_edit_that_hangs(desk: Desk) -> None:
+    async def attempt() -> None:
+        steering = Steering(desk.pipeline.config, DashboardSettings())
+        with controls_held_back(desk) as let_go:
+            edit = asyncio.create_task(steering.edit("AAPL", "lot_shares", 20))
+            halted = await asyncio.wait_for(steering.halt_all(), 60)
+            assert "next decision" in halted.holds
+            assert not edit.done()
+            let_go()
+            await edit
+
+    in_own_loop(attempt())
+    assert controls(desk)["*"]["state"] == "HALTED"
+    assert control(desk, "AAPL")["lot_shares"] == 20
+
+
+def test_halt_has_a_thread_however_many_changes_hang(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
+    let_go = threading.Event()
+
+    def hang(*_: object) -> Written:
+        let_go.wait()
+        raise RuntimeError
+
+    monkeypatch.setattr(operator, "set_control", hang)
+
+    async def attempt() -> None:
+        steering = Steering(desk.pipeline.config, DashboardSettings())
+        try:
+            edits = [asyncio.create_task(steering.edit(f"S{i}", "lot_shares", 1)) for i in range(100)]
+            await asyncio.wait_for(steering.edit("AAPL", "state", "HALTED"), 60)
+            await asyncio.wait_for(steering.halt_all(), 60)
+            assert not any(edit.done() for edit in edits)
+        finally:
+            let_go.set()
+        await asyncio.gather(*edits, return_exceptions=True)
+
+    in_own_loop(attempt())
+    assert control(desk, "AAPL")["state"] == controls(desk)["*"]["state"] == "HALTED"
+
+
+def test_change_that_was_asked_for_before_a_halt_does_not_undo_it(desk: Desk) -> None:
+    """The first hangs in its read, the second waits behind it."""
+
+    async def attempt() -> None:
+        steering = Steering(desk.pipeline.config, DashboardSettings())
+        await steering.halt_all()
+        with controls_held_back(desk) as let_go:
+            resumes = [asyncio.create_task(steering.resume_all()) for _ in range(2)]
+            halt = asyncio.create_task(steering.halt_all())
+            await asyncio.wait_for(halt, 60)
+            assert not any(resume.done() for resume in resumes)
+            let_go()
+            for resume in resumes:
+                with pytest.raises(Refused, match="a halt was asked for"):
+                    await resume
+
+    in_own_loop(attempt())
+    assert controls(desk)["*"]["state"] == "HALTED"
+
+
+def test_halt_comes_after_a_change_that_was_on_its_way_and_before_one_that_was_asked_for_later(
+    monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    on_its_way, let_go, write = threading.Event(), threading.Event(), operator.write_confirmed
+
+    def late(config: KafkaConfig, topic: str, records: list[tuple[str, bytes | None]]) -> list[int]:
+        if records[0][1] is None:
+            on_its_way.set()
+            let_go.wait()
+        return write(config, topic, records)
+
+    async def attempt() -> tuple[int, int]:
+        steering = Steering(desk.pipeline.config, DashboardSettings())
+        await steering.halt_all()
+        try:
+            early = asyncio.create_task(steering.resume_all())
+            await asyncio.to_thread(on_its_way.wait)
+            await asyncio.wait_for(steering.halt_all(), 60)
+            later = asyncio.create_task(steering.resume_all())
+        finally:
+            let_go.set()
+        return (await early).version, (await later).version
+
+    monkeypatch.setattr(operator, "write_confirmed", late)
+    first, last = in_own_loop(attempt())
+    of_all = {m.offset(): m.value() for m in desk.pipeline.messages("controls") if m.key() == b"*"}
+    between = [value for version, value in of_all.items() if first < version < last]
+    assert len(between) == 1 and b"HALTED" in (between[0] or b"")
+    assert max(of_all) == last
 
 
 def test_edit_shows_on_another_open_page(context: BrowserContext, desk: Desk, dashboard: Served) -> None:
