@@ -7,13 +7,14 @@ import contextlib
 import hashlib
 import hmac
 import math
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from agents.dashboard.settings import LOOPBACK
 
@@ -27,6 +28,8 @@ _WRONG_PASSWORD_SECONDS = 0.5
 _MOST_SESSIONS = 1_000
 _MOST_FORM_BYTES = 4_096
 _NO_SESSION = 1008
+_LOCAL = re.compile(r"/(?!/)[!-\[\]-~]*")
+"""A path of this host: browsers take what begins with two slashes for a host, and a backslash for a slash."""
 
 _HEADERS = [
     (b"x-frame-options", b"DENY"),
@@ -72,7 +75,7 @@ class Guard:
         elif scope["type"] == "http" and scope["path"] == "/login":
             await self._login(scope, receive, send)
         elif scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/":
-            await _answer(send, 303, b"", [(b"location", b"/login")])
+            await _answer(send, 303, b"", [(b"location", _login_for(scope))])
         else:
             await _refuse(scope, receive, send, "log in first", 401)
 
@@ -89,7 +92,7 @@ class Guard:
             await _answer(send, 303, b"", [(b"location", b"/login")])
             return
         if scope["path"] == "/login":
-            await _answer(send, 303, b"", [(b"location", b"/")])
+            await _answer(send, 303, b"", [(b"location", _wanted(scope))])
             return
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
@@ -132,7 +135,8 @@ class Guard:
             # One at a time, so that guesses in parallel are no faster.
             async with self._door:
                 if self._is_right(given):
-                    await _answer(send, 303, b"", [(b"location", b"/"), (b"set-cookie", self._new_cookie(scope))])
+                    cookie = (b"set-cookie", self._new_cookie(scope))
+                    await _answer(send, 303, b"", [(b"location", _wanted(scope)), cookie])
                     return
                 await asyncio.sleep(_WRONG_PASSWORD_SECONDS)
             wrong = True
@@ -203,6 +207,18 @@ class _Socket:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _login_for(scope: Scope) -> bytes:
+    """The login's address, from which it leads back to what was asked for."""
+    query = scope["query_string"].decode("latin-1")
+    return f"/login?to={quote(f'/?{query}', safe='')}".encode() if query else b"/login"
+
+
+def _wanted(scope: Scope) -> bytes:
+    """Where a login leads: to what its address says, if that is a path of this host."""
+    path = parse_qs(scope["query_string"].decode("latin-1")).get("to", [""])[0]
+    return path.encode() if _LOCAL.fullmatch(path) else b"/"
 
 
 async def _body(receive: Receive) -> bytes:

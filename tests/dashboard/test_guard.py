@@ -140,6 +140,38 @@ def test_login_gives_a_cookie_that_scripts_and_other_sites_cannot_use(locked_doo
     assert ask(locked_door, "GET", "/", Cookie=session).status == 303
 
 
+@pytest.mark.parametrize(
+    ("address", "leads_to"),
+    [
+        ("/login", "/"),
+        ("/login?to=%2F%3Fsymbol%3DBRK%252FB%26tab%3Dtrades", "/?symbol=BRK%2FB&tab=trades"),
+        ("/login?to=http://evil.example/", "/"),
+        ("/login?to=//evil.example/", "/"),
+        ("/login?to=%2F%5Cevil.example/", "/"),
+        ("/login?to=%2F%09%2Fevil.example/", "/"),
+        ("/login?to=%2F%0D%0ASet-Cookie:a%3Db", "/"),
+        ("/login?to=evil.example", "/"),
+        ("/login?to=%2F%C3%A9", "/"),
+    ],
+)
+def test_login_leads_to_a_path_of_this_host_only(locked_door: Served, address: str, leads_to: str) -> None:
+    form = urllib.parse.urlencode({"password": PASSWORD})
+    answer = ask(locked_door, "POST", address, form, Origin=own_origin(locked_door))
+    assert (answer.status, answer.getheader("location")) == (303, leads_to)
+    session = (answer.getheader("set-cookie") or "").split(";")[0]
+    assert ask(locked_door, "GET", address, Cookie=session).getheader("location") == leads_to
+
+
+def test_login_leads_back_to_what_was_asked_for(page: Page, locked_door: Served) -> None:
+    page.goto(f"{locked_door.url}/?tab=trades&symbol=BRK%2FB")
+    page.get_by_label("Password").fill("guess")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    log_in(page)
+    expect(page.get_by_role("tab", name="trades")).to_have_attribute("aria-selected", "true")
+    assert page.url == f"{locked_door.url}/?tab=trades&symbol=BRK%2FB"
+
+
 def test_person_logs_in_and_out(page: Page, locked_door: Served) -> None:
     page.goto(locked_door.url)
     page.get_by_label("Password").fill("guess")
@@ -196,7 +228,13 @@ def test_socket_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
             sent.append(message)
 
         coming.put_nowait({"type": "http.request", "body": urllib.parse.urlencode({"password": PASSWORD}).encode()})
-        login = {"type": "http", "method": "POST", "path": "/login", "headers": [(b"host", b"desk")]}
+        login = {
+            "type": "http",
+            "method": "POST",
+            "path": "/login",
+            "query_string": b"",
+            "headers": [(b"host", b"desk")],
+        }
         await door(login, coming.get, send)
         cookie = dict(sent[0]["headers"])[b"set-cookie"].split(b";")[0]
         coming.put_nowait({"type": "websocket.connect"})
