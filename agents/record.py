@@ -22,7 +22,7 @@ import numpy as np
 from agents.backtest.store import PRICES, by_date, file_path, write_file, zone_named
 from agents.strategy.desk import Desk
 from agents.strategy.session import Calendar
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
 from agents.strategy.stored import FeedState, feed_states, restore_feeds
 from agents.stream.batch import Batch
 from agents.stream.config import KafkaConfig
@@ -31,6 +31,7 @@ from agents.stream.follow import PartitionReader
 from schemas.columns import QUOTE, Columns
 from schemas.decoding import QuoteDecoder
 from schemas.partitioning import partition_of
+from schemas.times import NS
 from schemas.topics import QUOTES
 
 _FOLDER = ".recorded"

@@ -13,7 +13,7 @@ from agents.strategy import codes, grid
 from agents.strategy.controls import Schedule
 from agents.strategy.desk import Desk
 from agents.strategy.session import SESSION_CLOSING, calendar_of
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
 from agents.strategy.stored import Block, Progress, feed_states, restore_feeds
 from agents.stream.agent import Context, Outputs
 from agents.stream.batch import Batch
@@ -21,7 +21,7 @@ from schemas.decoding import QuoteDecoder
 from schemas.events import CONTENT_TYPE_ONLY, decision_id, headers
 from schemas.partitioning import partition_of
 from schemas.records import EVERY_SYMBOL, ControlInForce, Pred, Signal, SignalReason, State, TickBidAsk, Verdict
-from schemas.times import rfc3339
+from schemas.times import NS, rfc3339
 from schemas.topics import CONTROLS, MOMENTS, PREDS, QUOTES, SIGNALS, TICKS_BID_ASK
 
 _encode = msgspec.json.Encoder().encode

@@ -18,13 +18,14 @@ from agents.feeds.quotes import Quotes, concatenate
 from agents.strategy.desk import Desk
 from agents.strategy.grid import LISTED
 from agents.strategy.session import calendar_of
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
 from benchmarks import peers_environment
 from benchmarks.audit import TOLERANCE, AuditFailed
 from benchmarks.quotes import Load
 from benchmarks.report import Table, row
 from benchmarks.setting import Setting
 from schemas.columns import QUOTE, Columns
+from schemas.times import NS
 
 _PROGRAM = Path(__file__).parent / "peers" / "polars_program.py"
 _BATCH = 50_000

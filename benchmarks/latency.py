@@ -14,7 +14,6 @@ import orjson
 from confluent_kafka import TopicPartition
 
 from agents.feeds.generator import symbol_names
-from agents.strategy.settings import NS
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
@@ -27,6 +26,7 @@ from deploy.kafka_jars import JarError
 from schemas.controls import encode_control
 from schemas.partitioning import partition_of
 from schemas.records import Control
+from schemas.times import NS
 from schemas.topics import CONTROLS, EXECUTIONS, QUOTES, SIGNALS, TOPICS, TRADES
 
 RATE, SYMBOLS = 20_000.0, 100

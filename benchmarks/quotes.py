@@ -12,7 +12,6 @@ from agents.feeds.publisher import QuotePublisher
 from agents.feeds.quotes import Quotes
 from agents.feeds.wire import Wire
 from agents.processes.fleet import ROLES
-from agents.strategy.settings import NS
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.confirmed import write_confirmed
@@ -20,6 +19,7 @@ from agents.stream.groups import delete_group
 from agents.stream.publish import Publisher
 from schemas.controls import encode_control
 from schemas.records import Control
+from schemas.times import NS
 from schemas.topics import CONTROLS, QUOTES, TOPICS
 
 START = 1_767_623_400 * NS

@@ -17,8 +17,9 @@ from agents.backtest.task import Plan, kept_table
 from agents.strategy import grid
 from agents.strategy.desk import Desk
 from agents.strategy.session import Calendar
-from agents.strategy.settings import NS, Marks, Settings
+from agents.strategy.settings import Marks, Settings
 from agents.stream.errors import BadConfiguration
+from schemas.times import NS
 
 _POINTS = 2_400
 _FEWEST_POINTS = 400

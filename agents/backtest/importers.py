@@ -25,16 +25,16 @@ import pyarrow.parquet
 from agents.backtest.store import PRICES, by_date, file_path, midnight, write_file, zone_named
 from agents.feeds.quotes import TS_NAMES
 from agents.stream.errors import BadConfiguration
+from schemas.times import NS
 
-_NS = 1_000_000_000
-_UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": _NS}
+_UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": NS}
 _UNPLAIN = re.compile(r"[^A-Za-z0-9_-]")
 _MOST_CHARACTERS = 120
 _NEW_YORK = "America/New_York"
 _LOBSTER_NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<date>\d{4}-\d\d-\d\d)_\d+_\d+_orderbook_\d+\.csv")
 _LOBSTER_EMPTY = 9_999_999_999
 _LEAN_NAME = re.compile(r"(?P<date>\d{8})_quote\.zip")
-_LEAN_STEPS = {"second": _NS, "minute": 60 * _NS}
+_LEAN_STEPS = {"second": NS, "minute": 60 * NS}
 _BINANCE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-bookTicker-\d{4}-\d\d(-\d\d)?\.(zip|csv)")
 _BINANCE = ["update_id", "best_bid_price", "best_bid_qty", "best_ask_price", "best_ask_qty", "transaction_time"]
 _BINANCE_COLUMNS = [*_BINANCE, "event_time"]
@@ -161,7 +161,7 @@ def lobster(path: Path) -> Iterator[Rows]:
     start = midnight(datetime.date.fromisoformat(name["date"]), zone_named(_NEW_YORK))
     ask, ask_size, bid, bid_size = book
     bid, ask = (np.where(np.abs(price) >= _LOBSTER_EMPTY, np.nan, price) / 10_000 for price in (bid, ask))
-    ts = start + np.rint(seconds * _NS).astype(np.int64)
+    ts = start + np.rint(seconds * NS).astype(np.int64)
     yield Rows(name["symbol"], ts, (bid, bid_size, ask, ask_size))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.strategy import grid
-from agents.strategy.settings import NS
+from schemas.times import NS
 
 _MARK = np.dtype([("number", "i4"), ("ts", "i8"), ("mid", "f8")])
 

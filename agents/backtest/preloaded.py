@@ -15,9 +15,10 @@ from agents.backtest import tables, workers  # noqa: F401
 from agents.backtest.controls import Timeline, same_for_all
 from agents.backtest.variant import Options, Variant
 from agents.strategy.session import calendar_of
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
 from schemas.columns import Columns
 from schemas.records import Control
+from schemas.times import NS
 
 _SYMBOLS = ("LOAD",)
 _SECONDS = 60

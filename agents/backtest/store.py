@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from agents.strategy.settings import DAY_NS
 from agents.stream.errors import BadConfiguration
+from schemas.times import NS
 
 PRICES = ("bid", "bid_size", "ask", "ask_size")
 SCHEMA = pa.schema(
@@ -26,7 +27,6 @@ SCHEMA = pa.schema(
 )
 """Columns of a file. ts: ns since the epoch, never falling; an unknown price is NaN."""
 
-_NS = 1_000_000_000
 _ROW_GROUP = 1 << 17
 _SYMBOL_FOLDER = re.compile(r"symbol=([^/]+)")
 
@@ -79,7 +79,7 @@ def by_date(ts: np.ndarray, zone: ZoneInfo) -> Iterator[tuple[datetime.date, sli
     """The dates of a zone that sorted times (int64 ns) fall on, with the rows of each."""
     if not len(ts):
         return
-    date = datetime.datetime.fromtimestamp(int(ts[0]) // _NS, zone).date()
+    date = datetime.datetime.fromtimestamp(int(ts[0]) // NS, zone).date()
     at = 0
     while at < len(ts):
         following = date + datetime.timedelta(days=1)
@@ -96,4 +96,4 @@ def utc_date(ts: int) -> datetime.date:
 
 def midnight(date: datetime.date, zone: ZoneInfo) -> int:
     """The beginning of a date in a zone, ns since the epoch."""
-    return round(datetime.datetime.combine(date, datetime.time(), zone).timestamp()) * _NS
+    return round(datetime.datetime.combine(date, datetime.time(), zone).timestamp()) * NS

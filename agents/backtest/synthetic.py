@@ -13,8 +13,9 @@ from agents.backtest.store import PRICES, file_path, utc_date, write_file
 from agents.feeds.generator import WalkSettings, until, walk
 from agents.feeds.quotes import concatenate
 from agents.strategy.session import calendar_of
-from agents.strategy.settings import DAY_NS, NS, Settings
+from agents.strategy.settings import DAY_NS, Settings
 from agents.stream.errors import BadConfiguration
+from schemas.times import NS
 
 _AROUND_NS = 300 * NS
 

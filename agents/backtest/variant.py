@@ -17,8 +17,9 @@ from agents.strategy.desk import Desk
 from agents.strategy.execution import INTENT, NONE, RESULT, execute
 from agents.strategy.ledger import LEDGER, NOT_LATCHED
 from agents.strategy.session import Calendar
-from agents.strategy.settings import NS, Marks, Settings
+from agents.strategy.settings import Marks, Settings
 from schemas.columns import CLOCK, END_CLOCK, Columns
+from schemas.times import NS
 
 EQUITY_STEP_NS = 60 * NS
 HORIZONS_SECONDS = (1, 10, 60)

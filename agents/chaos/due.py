@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-NS = 1_000_000_000
+from schemas.times import NS
+
 DECISION_NS = 10 * NS
 MARK_NS = NS
 TAU_NS = 60 * NS

@@ -21,10 +21,10 @@ from agents.stream.config import KafkaConfig
 from agents.stream.publish import Publisher
 from schemas.controls import encode_control
 from schemas.records import EVERY_SYMBOL, Control, StarControl, State
+from schemas.times import NS
 from schemas.topics import CONTROLS, QUOTES
 
 log = logging.getLogger(__name__)
-NS = 1_000_000_000
 START_TS = 1_767_623_400 * NS  # a trading day's opening
 FEED = "chaos"
 _DAY_NS = 24 * 3600 * NS

@@ -18,7 +18,7 @@ import orjson
 
 from agents.chaos.arena import Arena
 from agents.chaos.crew import Crew, Member
-from agents.chaos.market import NS, START_TS, Market, Player
+from agents.chaos.market import START_TS, Market, Player
 from agents.chaos.progress import Progress
 from agents.feeds.generator import WalkSettings, until, walk
 from agents.feeds.quotes import Quotes
@@ -26,7 +26,7 @@ from agents.processes.fleet import ROLES
 from agents.stream import clients, topics
 from agents.stream.config import KafkaConfig
 from agents.stream.watch import Watcher, read_whole
-from schemas.times import rfc3339
+from schemas.times import NS, rfc3339
 from schemas.topics import TOPICS
 
 PARTITIONS = 4

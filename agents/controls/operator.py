@@ -28,11 +28,10 @@ from schemas.controls import (
 )
 from schemas.partitioning import partition_of
 from schemas.records import EVERY_SYMBOL, Checkpoint, Control, StarControl, State
-from schemas.times import rfc3339
+from schemas.times import NS, rfc3339
 from schemas.topics import CHECKPOINTS, CONTROLS, DEFAULT_CONTROLS, QUOTES
 
 _SIGNALS_ROLE = "signals"
-_NS = 1_000_000_000
 _CLOCK_SECONDS = 1.0
 _OLDEST, _NEWEST = 10**18, 2 * 10**18
 """Plausible times in ns: 2001 to 2033."""
@@ -278,7 +277,7 @@ def _write(
     check()
     version = write_confirmed(config, CONTROLS.name, [(key, value)])[0]
     effective_from = control.effective_from if control is not None else None
-    return Written(key, version, control, _holds(effective_from, clock(), decision_seconds * _NS))
+    return Written(key, version, control, _holds(effective_from, clock(), decision_seconds * NS))
 
 
 def _holds(effective_from: int | None, clock: int | None, step: int) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 
 from agents.feeds.quotes import CUT, FIELD_MISSING, Quotes
 from agents.stream.errors import BadConfiguration
+from schemas.times import NS
 
-_NS = 1_000_000_000
 _CHUNK = 8_192
 _PRICES = {
     "AAPL": 190.0,
@@ -34,7 +34,7 @@ _BURST_GAP = 0.02
 _MS = 1_000_000
 _REVERSION_SECONDS = 40.0
 _LEAST_CENTS = 200.0
-_LATE_NS = 5 * _NS
+_LATE_NS = 5 * NS
 _BAD_KINDS = 7
 
 
@@ -124,7 +124,7 @@ class _Walk:
         gaps = self._random.standard_exponential(_CHUNK) * np.where(burst, _BURST_GAP, usual_gap)
         seconds = self._seconds + np.cumsum(gaps / self._settings.rate)
         self._seconds = float(seconds[-1])
-        ts = self._start_ts + np.rint(seconds * _NS).astype(np.int64)
+        ts = self._start_ts + np.rint(seconds * NS).astype(np.int64)
         ts[burst] -= ts[burst] % _MS
         ts = np.maximum.accumulate(np.maximum(ts, self._latest_ts))
         self._latest_ts = int(ts[-1])

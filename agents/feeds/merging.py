@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from agents.feeds.quotes import Quotes, concatenate
-
-_NS = 1_000_000_000
+from schemas.times import NS
 
 
 def merge(sources: Sequence[Iterator[Quotes]]) -> Iterator[Quotes]:
@@ -37,7 +36,7 @@ def shuffled(chunks: Iterator[Quotes], window_seconds: float, seed: int) -> Iter
 
     Within a window no row promises more than the window's beginning, so that clocks fall on the borders.
     """
-    window = max(1, round(window_seconds * _NS))
+    window = max(1, round(window_seconds * NS))
     random = np.random.default_rng(seed)
     held: list[Quotes] = []
     for chunk in chunks:

@@ -11,9 +11,8 @@ import orjson
 
 from agents.feeds.quotes import FUTURE_NS, Quotes
 from agents.feeds.wire import Record, Symbols, Wire, encoder
-from schemas.times import EARLIEST_TS
+from schemas.times import EARLIEST_TS, NS
 
-_NS = 1_000_000_000
 _LONGEST_GAP_SECONDS = 24 * 3600  # decision times further than this behind a quote are skipped by every agent
 
 
@@ -56,7 +55,7 @@ class QuotePublisher:
             return
         self._symbols.follow(quotes.symbols)
         before = -1 if self._second is None else self._second
-        promised = np.where(_plausible(quotes.promise), quotes.promise // _NS, before)
+        promised = np.where(_plausible(quotes.promise), quotes.promise // NS, before)
         cuts = np.flatnonzero(np.diff(np.maximum.accumulate(np.maximum(promised, before)), prepend=before))
         pieces = self._encoder.pieces(quotes, self._symbols, cuts)
         self._sink.send(next(pieces))
@@ -68,13 +67,13 @@ class QuotePublisher:
 
     def advance(self, ts: int) -> None:
         """Promise that no row before ts follows: a clock for each whole second up to it."""
-        second = ts // _NS
+        second = ts // NS
         if self._second is not None and second <= self._second:
             return
         for due in self._seconds_to(second):
-            self._sink.send(self._clocks({"clock": due * _NS, "feed": self._feed}))
+            self._sink.send(self._clocks({"clock": due * NS, "feed": self._feed}))
         self._second = second
-        self._note(second * _NS)
+        self._note(second * NS)
 
     def end(self) -> None:
         """Close the feed with its largest ts; nothing may follow. A feed that sent nothing stays silent."""

@@ -20,10 +20,9 @@ from agents.feeds.session import OnProgress, Session, Summary
 from agents.feeds.wire import Wire
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration
+from schemas.times import NS
 
 __all__ = ["ReplaySettings", "Summary", "read_quotes", "run"]
-
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def send_when_due(session: Session, chunk: Quotes, event_time: Callable[[], int]
             at = due
         else:
             session.publisher.advance(min(now, time.time_ns()))
-            session.wait((int(chunk.promise[at]) - now) / _NS / speed)
+            session.wait((int(chunk.promise[at]) - now) / NS / speed)
 
 
 def _send_all(session: Session, chunks: Iterator[Quotes]) -> None:
@@ -102,4 +101,4 @@ def _send_all(session: Session, chunks: Iterator[Quotes]) -> None:
 
 def _event_time(first_ts: int, speed: float) -> Callable[[], int]:
     began = time.monotonic()
-    return lambda: first_ts + int((time.monotonic() - began) * speed * _NS)
+    return lambda: first_ts + int((time.monotonic() - began) * speed * NS)

@@ -19,10 +19,9 @@ from agents.feeds.session import OnProgress, Session, Summary
 from agents.feeds.wire import Wire
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration
+from schemas.times import NS
 
 __all__ = ["Summary", "SyntheticSettings", "generate", "run"]
-
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def run(
 def _span(settings: SyntheticSettings) -> tuple[int, int]:
     """First and last moment of the history, ns."""
     seconds = settings.preroll_seconds if settings.live else settings.seconds or 0.0
-    length = round(seconds * _NS)
+    length = round(seconds * NS)
     start = time.time_ns() - length if settings.start_ts is None else settings.start_ts
     return start, start + length
 
@@ -125,14 +124,14 @@ def _send_live(session: Session, source: _Source, start: int, seconds: float | N
         elapsed = time.monotonic() - began
         if seconds is not None and elapsed >= seconds:
             return
-        due_ts = start + round(elapsed * _NS)
+        due_ts = start + round(elapsed * NS)
         rows = source.before(due_ts + 1)
         now = clock.stamp(max(1, len(rows)))
         if len(rows):
             session.send(_restamped(rows, now))
         else:
             session.publisher.advance(now)
-            session.wait((source.next_ts - due_ts) / _NS)
+            session.wait((source.next_ts - due_ts) / NS)
 
 
 def _restamped(rows: Quotes, first_ts: int) -> Quotes:

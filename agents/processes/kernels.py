@@ -18,12 +18,12 @@ import numpy as np
 
 from schemas.frames import encode_frame
 from schemas.records import Control
+from schemas.times import NS
 from schemas.topics import EXECUTIONS, SIGNALS, Topic
 
 _ROOT = Path(__file__).parents[2]
 _SOURCES = ("agents/strategy/*.py", "agents/feeds/*.py", "schemas/*.py", "agents/stream/librdkafka.py")
-_NS = 1_000_000_000
-_BEGIN = 1_700_000_000 * _NS
+_BEGIN = 1_700_000_000 * NS
 _SECONDS = 180
 _SYMBOL = "WARM"
 
@@ -92,7 +92,7 @@ def _quotes() -> Iterable[bytes]:
     yield frame  # read by the kernel
     for second in range(_SECONDS):
         bid = 100.0 + second % 37 - 3 * (second % 11)
-        ts = _BEGIN + second * _NS
+        ts = _BEGIN + second * NS
         quote = {"symbol": _SYMBOL, "ts": ts, "bid": bid, "bid_size": 5.0, "ask": bid + 0.1, "ask_size": 5.0}
         yield json.dumps(quote).encode()
         yield json.dumps({"clock": ts, "feed": "warm", "end": second == _SECONDS - 1}).encode()
@@ -113,7 +113,7 @@ class _Message:
         self.offset: Callable[[], int] = lambda: offset
         self.key: Callable[[], bytes | None] = lambda: key
         self.value: Callable[[], bytes] = lambda: value
-        self.timestamp: Callable[[], tuple[int, int]] = lambda: (1, (_BEGIN + 3600 * _NS) // 1_000_000)
+        self.timestamp: Callable[[], tuple[int, int]] = lambda: (1, (_BEGIN + 3600 * NS) // 1_000_000)
 
 
 class _Context:

@@ -15,7 +15,7 @@ from agents.portfolio import PortfolioAgent
 from agents.repartition.pending import Merge, Pending
 from agents.repartition.state import checkpoints, moments, places, progress_of
 from agents.signals import SignalsAgent
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
 from agents.stream import carry, clients, topics
 from agents.stream.carry import Row
 from agents.stream.config import KafkaConfig
@@ -23,7 +23,7 @@ from agents.stream.errors import BadConfiguration, MissingTopics
 from agents.stream.restore import CARRYING_ROLE, Restorer, Stored, checkpoint_key
 from agents.stream.watch import read_whole
 from schemas.partitioning import partition_of
-from schemas.times import rfc3339
+from schemas.times import NS, rfc3339
 from schemas.topics import CHECKPOINTS, CONTROLS, MOMENTS, ORDERS, QUOTES, TOPICS, Topic
 
 log = logging.getLogger(__name__)

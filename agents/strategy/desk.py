@@ -9,9 +9,10 @@ import numpy as np
 from agents.strategy import grid
 from agents.strategy.runs import MOST_ROWS
 from agents.strategy.session import Calendar
-from agents.strategy.settings import NS, Marks, Settings
+from agents.strategy.settings import Marks, Settings
 from schemas.columns import Columns
 from schemas.decoding import MAX_FEEDS
+from schemas.times import NS
 
 _MARKS = {Marks.OFF: grid.MARKS_OFF, Marks.GRID: grid.MARKS_GRID, Marks.EVERY: grid.MARKS_EVERY}
 _NOT_ASKED = np.zeros(0, np.bool_)

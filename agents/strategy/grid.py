@@ -12,9 +12,9 @@ import numpy as np
 from agents.strategy.moments import moments, weighted
 from agents.strategy.runs import LEAST_ROWS, prepare
 from agents.strategy.session import NO_SESSION, SESSION_CLOSING, session_at
-from agents.strategy.settings import DAY_NS, NS
+from agents.strategy.settings import DAY_NS
 from schemas.columns import CLOCK, END_CLOCK, QUOTE
-from schemas.times import EARLIEST_TS
+from schemas.times import EARLIEST_TS, NS
 
 MARK, DECISION, END = 1, 2, 3
 """Kinds of events."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numba as nb
 import numpy as np
 
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
+from schemas.times import NS
 
 NO_SESSION, SESSION_OPEN, SESSION_CLOSING, SESSION_CLOSED = 0, 1, 2, 3
 """Session states; `NO_SESSION` means that no calendar restricts trading."""

@@ -9,7 +9,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-NS = 1_000_000_000
+from schemas.times import NS
+
 DAY_NS = 86_400 * NS
 
 Positive = Annotated[float, Meta(gt=0)]

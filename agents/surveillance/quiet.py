@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 
 from agents.surveillance.findings import Finding, with_alerts
 from agents.surveillance.rows import ExecutionsRow, PartitionRow, Row, SignalsRow, TradesRow
-from agents.surveillance.rules import GONE, NS, judge_windows, silence
+from agents.surveillance.rules import GONE, judge_windows, silence
 from agents.surveillance.settings import SurveillanceSettings
 from schemas.records import Alert, SessionState, SignalReason
+from schemas.times import NS
 
 NS_PER_MS = 1_000_000
 BEHIND_MS = 5_000

@@ -21,8 +21,8 @@ from agents.surveillance.rows import (
 )
 from agents.surveillance.settings import SurveillanceSettings, ValueRule, WindowRule
 from schemas.records import Alert, Execution, Order, Outcome, OutcomeReason, Pnl, Signal, SignalReason, Trade
+from schemas.times import NS
 
-NS = 1_000_000_000
 GONE = (OutcomeReason.END, OutcomeReason.REMOVED)
 
 

@@ -19,9 +19,9 @@ from agents.backtest.task import KINDS, Plan, kept_table, run_task, tasks_of
 from agents.backtest.variant import Options
 from agents.strategy.settings import Settings
 from schemas.records import Execution, Trade
+from schemas.times import NS
 
 PRICES = ("bid", "bid_size", "ask", "ask_size")
-NS = 1_000_000_000
 
 
 def write_quotes(folder: Path, rows: Iterable[Mapping[str, Any]], row_group_size: int = 10_000) -> None:

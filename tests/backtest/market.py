@@ -6,8 +6,8 @@ import numpy as np
 
 from agents.backtest.controls import ControlLine
 from schemas.records import Control, StarControl, State
+from schemas.times import NS
 
-NS = 1_000_000_000
 THANKSGIVING_EVE = 1_385_562_600 * NS
 """2013-11-27 09:30 in New York; the session ends at 16:00."""
 BLACK_FRIDAY = 1_385_735_400 * NS

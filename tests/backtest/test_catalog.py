@@ -15,7 +15,8 @@ from agents.backtest.reading import read_part
 from agents.feeds.files import read_quotes
 from agents.stream.errors import BadConfiguration
 from schemas.columns import QUOTE
-from tests.backtest.helpers import NS, table_of, write_quotes
+from schemas.times import NS
+from tests.backtest.helpers import table_of, write_quotes
 
 NOON = 1_385_553_600 * NS
 """2013-11-27 12:00 UTC."""

@@ -15,8 +15,9 @@ from agents.backtest.synthetic import month_of_quotes
 from agents.feeds.files import read_quotes
 from agents.feeds.generator import WalkSettings
 from agents.strategy.session import calendar_of
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration
+from schemas.times import NS
 
 MIDNIGHT = round(datetime.datetime(2012, 6, 21, 4, tzinfo=datetime.UTC).timestamp()) * NS
 """2012-06-21 00:00 in New York."""

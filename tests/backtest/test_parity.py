@@ -13,8 +13,9 @@ from agents.backtest.controls import ControlLine
 from agents.backtest.variant import Options
 from agents.strategy.settings import Settings
 from schemas.records import Control, Execution, StarControl, State, Trade
+from schemas.times import NS
 from tests.backtest import market
-from tests.backtest.helpers import NS, as_bytes, plan_of, records, run_tasks, write_quotes
+from tests.backtest.helpers import as_bytes, plan_of, records, run_tasks, write_quotes
 from tests.integration.pipeline import Pipeline
 from tests.kafka import Kafka
 

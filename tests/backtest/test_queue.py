@@ -11,6 +11,7 @@ from agents.backtest.errors import TasksFailed
 from agents.backtest.queue import TaskQueue
 from agents.backtest.task import run_task, tasks_of
 from schemas.records import Control
+from schemas.times import NS
 from tests.backtest import market
 from tests.backtest.helpers import plan_of, write_quotes
 
@@ -20,9 +21,9 @@ CONTROLS = same_for_all(market.SYMBOLS, Control(max_position_dollars=8_000))
 
 def queue_of(folder: Path, carry: bool) -> TaskQueue:
     """One task a date, all of the same size."""
-    rows = [row for row in market.quotes() if row["ts"] < market.BLACK_FRIDAY - 3_600 * market.NS]
+    rows = [row for row in market.quotes() if row["ts"] < market.BLACK_FRIDAY - 3_600 * NS]
     for date in range(DATES):
-        write_quotes(folder / "data", [row | {"ts": row["ts"] + date * 86_400 * market.NS} for row in rows])
+        write_quotes(folder / "data", [row | {"ts": row["ts"] + date * 86_400 * NS} for row in rows])
     return TaskQueue(plan_of(folder / "data", folder / "work", CONTROLS, carry=carry), lambda progress: None)
 
 

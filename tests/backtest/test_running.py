@@ -31,6 +31,7 @@ from agents.cli import app
 from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration
 from schemas.records import Control, State
+from schemas.times import NS
 from tests.backtest import market
 from tests.backtest.helpers import collect, plan_of, trades_bytes, write_quotes
 
@@ -126,7 +127,7 @@ def test_the_report_is_one_file_that_loads_nothing(tmp_path: Path, data: Path) -
 
 
 def test_a_symbol_that_is_closed_on_a_date_without_its_quotes_has_no_chart_of_it(tmp_path: Path) -> None:
-    night = market.THANKSGIVING_EVE + 9 * 3_600 * market.NS
+    night = market.THANKSGIVING_EVE + 9 * 3_600 * NS
     write_quotes(tmp_path / "data", [row for row in market.quotes() if row["ts"] < night or row["symbol"] != "AAA"])
     closing = Control(max_position_dollars=8_000, state=State.CLOSING, effective_from=night)
     controls = [*CONTROLS, ControlLine(key="AAA", version=1, control=closing)]
@@ -246,8 +247,8 @@ def test_a_ctrl_c_that_a_task_swallows_stops_all_the_same(
 
 def test_more_dates_go_on_where_fewer_ended(tmp_path: Path, data: Path) -> None:
     # Of three dates the second is not the last any more, so it is done again; the first is kept.
-    first = [row for row in market.quotes() if row["ts"] < market.BLACK_FRIDAY - 3_600 * market.NS]
-    moved = [row | {"ts": row["ts"] + 7 * 86_400 * market.NS} for row in first]
+    first = [row for row in market.quotes() if row["ts"] < market.BLACK_FRIDAY - 3_600 * NS]
+    moved = [row | {"ts": row["ts"] + 7 * 86_400 * NS} for row in first]
     run(planned(data, tmp_path / "work"), 1)
     write_quotes(data, moved)
     longer = planned(data, tmp_path / "work")
@@ -368,7 +369,7 @@ def test_a_file_that_two_options_name_is_written_once(tmp_path: Path, data: Path
 
 
 def test_a_date_without_signals_is_a_day_without_a_result(tmp_path: Path, data: Path) -> None:
-    later = market.BLACK_FRIDAY - 3_600 * market.NS
+    later = market.BLACK_FRIDAY - 3_600 * NS
     controls = [msgspec.structs.replace(line, known_from=later) for line in CONTROLS]
     for carry in (True, False):
         plan = plan_of(data, tmp_path / "work", controls, carry=carry)
@@ -381,7 +382,7 @@ def test_a_date_without_signals_is_a_day_without_a_result(tmp_path: Path, data: 
 
 
 def test_positions_of_dates_that_begin_anew_are_those_of_each_symbols_last_date(tmp_path: Path) -> None:
-    later = market.BLACK_FRIDAY - 3_600 * market.NS
+    later = market.BLACK_FRIDAY - 3_600 * NS
     quotes = [row for row in market.quotes() if row["ts"] < later or row["symbol"] != "BBB"]
     write_quotes(tmp_path / "data", quotes)
     plan = planned(tmp_path / "data", tmp_path / "work", Settings(), Settings(band_sd=0.5), carry=False)

@@ -20,7 +20,8 @@ from agents.backtest.variant import Options
 from agents.feeds.generator import WalkSettings
 from agents.strategy.settings import Settings
 from schemas.records import Control
-from tests.backtest.helpers import NS, collect, plan_of
+from schemas.times import NS
+from tests.backtest.helpers import collect, plan_of
 
 SETTINGS = Settings(band_sd=0.7, fee_per_share=0.001, fee_bps=0.2, session="XNYS")
 Row = dict[str, Any]

@@ -16,8 +16,9 @@ from agents.backtest.task import tasks_of
 from agents.backtest.variant import Options
 from agents.strategy.settings import Settings
 from schemas.records import Control, Execution, Trade
+from schemas.times import NS
 from tests.backtest import market
-from tests.backtest.helpers import NS, as_bytes, plan_of, records, run_tasks, table_of, write_quotes
+from tests.backtest.helpers import as_bytes, plan_of, records, run_tasks, table_of, write_quotes
 
 ROWS = market.quotes()
 CONTROLS = same_for_all(market.SYMBOLS, Control(max_position_dollars=8_000))

@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from agents.chaos.audit import audit
-from agents.chaos.due import DECISION_NS, NS, Controls, Partition, by_key
+from agents.chaos.due import DECISION_NS, Controls, Partition, by_key
 from agents.chaos.evidence import Evidence
+from schemas.times import NS
 
 START = 1_767_623_400 * NS
 SECONDS = 200

@@ -12,10 +12,10 @@ import orjson
 from agents.strategy.settings import Settings
 from agents.stream import clients
 from schemas.records import Control
+from schemas.times import NS
 from schemas.topics import QUOTES
 from tests.integration.pipeline import Pipeline, json_records
 
-NS = 1_000_000_000
 SYMBOLS = ("AAPL", "GOOG", "BAC")
 STEP_SECONDS = 0.5
 PAST_SECONDS = 240

@@ -18,8 +18,7 @@ from agents.dashboard.settings import DashboardSettings
 from agents.dashboard.tables import LOG_ROWS
 from agents.stream.errors import BadConfiguration
 from schemas.records import Checkpoint, Control, Execution, Outcome, Pnl, Pred, Side, State, TickBidAsk
-
-NS = 1_000_000_000
+from schemas.times import NS
 
 
 @dataclass

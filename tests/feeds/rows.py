@@ -19,7 +19,6 @@ from schemas.records import Clock, Quote
 SYMBOLS = [f"S{i:04d}" for i in range(8)]
 HEADER = "ts_ns,symbol,bid,bid_size,ask,ask_size"
 T0 = 1_700_000_000_000_000_000
-NS = 1_000_000_000
 
 
 class Row(NamedTuple):

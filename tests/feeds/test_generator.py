@@ -10,7 +10,8 @@ from agents.feeds.generator import WalkSettings, symbol_names, until, walk
 from agents.feeds.quotes import COLUMNS, CUT, FIELD_MISSING, Quotes, concatenate
 from agents.feeds.synthetic import SyntheticSettings, generate
 from agents.stream.errors import BadConfiguration
-from tests.feeds.rows import NS, T0
+from schemas.times import NS
+from tests.feeds.rows import T0
 
 
 def some(settings: WalkSettings, chunks: int = 5) -> Quotes:

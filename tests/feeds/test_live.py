@@ -27,11 +27,11 @@ from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration, MissingTopics
 from agents.stream.tail import last_records
 from schemas.records import Quote
+from schemas.times import NS
 from schemas.topics import QUOTES
 from tests.feeds import exchange_messages as say
 from tests.feeds.exchange_server import ExchangeServer, exchange, sends, sends_and_drops
 from tests.feeds.hand_clock import HandClock
-from tests.feeds.rows import NS
 from tests.feeds.topic import clocks
 from tests.kafka import Kafka
 

@@ -19,7 +19,8 @@ from agents.feeds.wire import FRAME_ROWS, Symbols, Wire, json_values
 from schemas.frames import FIRST_BYTE, decode_frame
 from schemas.partitioning import partition_of
 from schemas.records import Clock
-from tests.feeds.rows import NS, SYMBOLS, T0, ListSink, Row, content, quotes_of, row, rows_of
+from schemas.times import NS
+from tests.feeds.rows import SYMBOLS, T0, ListSink, Row, content, quotes_of, row, rows_of
 
 PARTITIONS = 3
 numbers = st.floats(allow_nan=False, allow_infinity=False)

@@ -17,7 +17,8 @@ from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration, MissingTopics, NoBroker
 from schemas.partitioning import partition_of
 from schemas.records import Clock
-from tests.feeds.rows import NS, T0, row, write_csv
+from schemas.times import NS
+from tests.feeds.rows import T0, row, write_csv
 from tests.feeds.topic import PARTITIONS, clocks, held, quotes
 from tests.kafka import Kafka
 
@@ -94,6 +95,7 @@ def test_sigterm_stops_a_replay(tmp_path: Path, config: KafkaConfig) -> None:
 from pathlib import Path
 from agents.feeds import replay, session
 from agents.stream.config import KafkaConfig
+from schemas.times import NS
 with session.stop_on_signals() as stop:
     print("ready", flush=True)
     summary = replay.run(

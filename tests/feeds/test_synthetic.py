@@ -13,7 +13,8 @@ from agents.feeds.synthetic import SyntheticSettings
 from agents.feeds.wire import Wire
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration
-from tests.feeds.rows import NS, T0, rows_of
+from schemas.times import NS
+from tests.feeds.rows import T0, rows_of
 from tests.feeds.topic import clocks, quotes
 
 HISTORY = SyntheticSettings(live=False, seconds=20.0, start_ts=T0)

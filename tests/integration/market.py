@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.strategy.settings import NS
+from schemas.times import NS
 
 START = 1_767_623_400 * NS
 SYMBOLS = ("AAPL", "GOOG", "BAC", "MSFT", "IBM", "SPY")

@@ -14,12 +14,13 @@ import orjson
 import pytest
 
 from agents.feeds.files import read_quotes
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
 from agents.stream.runner import RunnerSettings
 from schemas.controls import encode_control
 from schemas.frames import encode_frame
 from schemas.partitioning import partition_of
 from schemas.records import Control
+from schemas.times import NS
 from schemas.topics import QUOTES
 from tests.integration import golden, market
 from tests.integration.pipeline import Pipeline, json_records, trades_hash

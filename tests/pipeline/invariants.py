@@ -6,7 +6,7 @@ import numpy as np
 
 from agents.strategy.desk import Desk
 from agents.strategy.grid import ROW
-from agents.strategy.settings import NS
+from schemas.times import NS
 
 
 def check_invariants(desk: Desk) -> None:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from agents.strategy.moments import decay
 from agents.strategy.session import Calendar
-from agents.strategy.settings import NS, LimitRule, Marks, Settings
+from agents.strategy.settings import LimitRule, Marks, Settings
 from schemas.frames import encode_frame
 from schemas.partitioning import partition_of
+from schemas.times import NS
 from tests.pipeline.offline import NO_TIMESTAMP, Pipeline, Raw, clock_json, quote_json
 from tests.strategy.reference import DAY, Reference
 from tests.strategy.reference_settings import ReferenceSettings

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from agents.strategy.grid import LARGEST_PRICE, LATEST_TS
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
+from schemas.times import NS
 from tests.pipeline.offline import NO_TIMESTAMP, Pipeline
 from tests.pipeline.scripts import (
     START,

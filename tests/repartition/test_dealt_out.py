@@ -17,13 +17,14 @@ from agents.portfolio import PortfolioAgent
 from agents.repartition.pending import Merge, Pending
 from agents.repartition.state import checkpoints, moments, places, progress_of
 from agents.signals import SignalsAgent
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
 from agents.stream.errors import BadConfiguration
 from agents.stream.restore import Stored
 from schemas.controls import encode_control
 from schemas.frames import encode_frame
 from schemas.partitioning import partition_of
 from schemas.records import Checkpoint, Control, StarControl, State
+from schemas.times import NS
 from tests.integration import market
 from tests.integration.pipeline import trades_hash
 from tests.pipeline import offline

@@ -12,11 +12,11 @@ import pytest
 
 from schemas.partitioning import partition_of
 from schemas.records import OutcomeReason
+from schemas.times import NS
 from schemas.topics import EXECUTIONS, ORDERS, PNL, SIGNALS, TRADES
 from tests.integration.pipeline import wait_until
 from tests.surveillance.worker import (
     DEADLINE_SECONDS,
-    NS,
     SYMBOLS,
     T0,
     Desk,

@@ -8,7 +8,8 @@ from agents.surveillance import quiet, rules
 from agents.surveillance.rows import ExecutionsRow, PartitionRow, Seen, SignalsRow, TradesRow
 from agents.surveillance.settings import QuietRule, SurveillanceSettings, WindowRule
 from schemas.records import OutcomeReason, SessionState, SignalReason
-from tests.surveillance.worker import NS, T0, execution, signal_record, trade
+from schemas.times import NS
+from tests.surveillance.worker import T0, execution, signal_record, trade
 
 SETTINGS = SurveillanceSettings(
     trade_count=WindowRule(above=2),

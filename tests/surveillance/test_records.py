@@ -10,8 +10,9 @@ import pytest
 
 from agents.surveillance.records import GarbageError, decoder
 from schemas.partitioning import partition_of
+from schemas.times import NS
 from schemas.topics import EXECUTIONS, TRADES, Topic
-from tests.surveillance.worker import NS, T0, execution, trade
+from tests.surveillance.worker import T0, execution, trade
 
 GOOD = msgspec.json.encode(trade("AAPL", 0))
 

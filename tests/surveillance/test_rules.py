@@ -12,7 +12,8 @@ from agents.surveillance import rules
 from agents.surveillance.rows import MINUTE_NS, Row, Seen, Sums, add, window
 from agents.surveillance.settings import QuietRule, SurveillanceSettings, ValueRule, WindowRule
 from schemas.records import Alert, OutcomeReason, Severity, SignalReason
-from tests.surveillance.worker import NS, T0, execution, order, pnl, refused, signal_record, trade
+from schemas.times import NS
+from tests.surveillance.worker import T0, execution, order, pnl, refused, signal_record, trade
 
 SETTINGS = SurveillanceSettings(
     trade_count=WindowRule(above=3, minutes=2),

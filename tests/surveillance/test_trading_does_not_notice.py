@@ -12,10 +12,11 @@ import orjson
 
 from agents.stream import topics
 from schemas.records import Control
+from schemas.times import NS
 from schemas.topics import TRADES
 from tests.integration.pipeline import Pipeline, trades_hash, wait_until
 from tests.kafka import Kafka
-from tests.surveillance.worker import DEADLINE_SECONDS, NS, PARTITIONS, SYMBOLS, T0, Desk, Worker
+from tests.surveillance.worker import DEADLINE_SECONDS, PARTITIONS, SYMBOLS, T0, Desk, Worker
 
 MINUTES = 10
 

@@ -22,12 +22,11 @@ from agents.stream.config import KafkaConfig
 from agents.stream.watch import read_whole
 from schemas.partitioning import partition_of
 from schemas.records import Execution, Order, Outcome, OutcomeReason, Pnl, Side, Signal, Trade, TradeReason, Verdict
-from schemas.times import rfc3339
+from schemas.times import NS, rfc3339
 from schemas.topics import TOPICS
 from tests.integration.pipeline import wait_until
 
 ROOT = Path(__file__).parents[2]
-NS = 1_000_000_000
 T0 = 1_700_000_000 * NS // (300 * NS) * (300 * NS)  # a whole number of five minutes
 PARTITIONS = 2
 SYMBOLS = ("AAPL", "BAC", "GOOG", "IBM", "MSFT")

@@ -8,9 +8,10 @@ from typing import Any
 
 import orjson
 
-from agents.strategy.settings import NS, Settings
+from agents.strategy.settings import Settings
 from schemas.controls import encode_control
 from schemas.records import Control, StarControl, State
+from schemas.times import NS
 from tests.integration import market
 from tests.pipeline import offline
 

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from agents.feeds.exchanges.exchange import Garbage
+from schemas.times import NS
 
-_NS = 1_000_000_000
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(?:Z|\+00:00)", re.ASCII)
 _LONGEST_SHOWN = 60
 # Not repr itself: of JSON that is nested deeply enough it fails with RecursionError.
@@ -86,7 +86,7 @@ def time_ns(fields: Mapping[str, Any], name: str) -> int:
     seconds = _seconds(match[1]) if match else None
     if match is None or seconds is None:
         raise Garbage(f"{name} is {shown(value)}, not a time")
-    return seconds * _NS + int((match[2] or "0").ljust(9, "0"))
+    return seconds * NS + int((match[2] or "0").ljust(9, "0"))
 
 
 def said(value: Any) -> str:
@@ -107,4 +107,4 @@ def _seconds(text: str) -> int | None:
         seconds = int(datetime.fromisoformat(text + "+00:00").timestamp())
     except ValueError:
         return None
-    return seconds if 0 < seconds < 2**63 // _NS else None
+    return seconds if 0 < seconds < 2**63 // NS else None
