@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
+from operator import methodcaller
 from typing import Any, Protocol
 
 import msgspec
@@ -73,7 +75,7 @@ class Board:
         self._readers.update(dict.fromkeys((tables.MONEY.name, tables.DEAD_LETTERS.name, tables.CONTROLS.name), tuple))
         self.controls = ControlDesk(self.tables[tables.CONTROLS.name], self._next_decision)
         self.money, self.curve = Money(), EquityCurve()
-        self.histories: dict[str, History] = {}
+        self.histories: dict[str, History] = defaultdict(lambda: History(self._window))
         self.clock = 0
         self._sent: dict[str, tuple[int, int]] = {}
         self._money_due = 0.0
@@ -88,11 +90,11 @@ class Board:
             )
         }
         self._handlers |= {
-            self._prefix + topic.name: self._each_record(record, handler)
+            self._prefix + topic.name: self._decoded(record, handler)
             for topic, record, handler in (
-                (topics.SIGNALS, SignalSeen, self._on_signal),
-                (topics.EXECUTIONS, records.Execution, self._on_execution),
-                (topics.TRADES, records.Trade, self._on_trade),
+                (topics.SIGNALS, SignalSeen, self._on_signals),
+                (topics.EXECUTIONS, records.Execution, self._on_executions),
+                (topics.TRADES, records.Trade, self._on_trades),
             )
         }
         self._handlers |= {
@@ -110,8 +112,8 @@ class Board:
     def apply(self, messages: Iterable[Message]) -> None:
         """Take records, each partition's in order. The caller holds the lock."""
         by_topic: dict[str, list[Message]] = {}
-        for message in messages:
-            by_topic.setdefault(message.topic(), []).append(message)
+        for topic, stretch in groupby(messages, methodcaller("topic")):
+            by_topic.setdefault(topic, []).extend(stretch)
         for topic, group in by_topic.items():
             self._handlers[topic](group)
 
@@ -151,16 +153,11 @@ class Board:
 
         return read
 
-    def _each_record(
-        self, record: type, handler: Callable[[Message, Any], None]
+    def _decoded(
+        self, record: type, handler: Callable[[Sequence[Message], Sequence[Any]], None]
     ) -> Callable[[Sequence[Message]], None]:
         read = self._decoding(record)
-
-        def all_of(messages: Sequence[Message]) -> None:
-            for message, decoded in zip(*read(messages), strict=True):
-                handler(message, decoded)
-
-        return all_of
+        return lambda messages: handler(*read(messages))
 
     def _latest(
         self, topic: Topic, also: Callable[[Sequence[Any]], None] | None = None
@@ -189,24 +186,27 @@ class Board:
         return handler
 
     def _on_preds(self, preds: Sequence[records.Pred]) -> None:
-        history = self._history
+        histories = self.histories
         for pred in preds:
-            history(pred.symbol).predictions.add(prediction_row(pred))
+            histories[pred.symbol].predictions.add(prediction_row(pred))
         self.clock = max([self.clock, *[pred.ts for pred in preds]])
 
-    def _on_signal(self, _: Message, signal: SignalSeen) -> None:
-        self.controls.on_signal(signal)
+    def _on_signals(self, _: Sequence[Message], signals: Sequence[SignalSeen]) -> None:
+        for signal in signals:
+            self.controls.on_signal(signal)
 
-    def _on_execution(self, message: Message, execution: records.Execution) -> None:
-        self.tables[topics.EXECUTIONS.name].put(_place(message), execution)
-        self._history(execution.symbol).executions.add(execution_row(execution))
-        self.curve.on_execution(execution)
-        self.controls.on_execution(execution, message.timestamp()[1])
-        self.machine.on_decision(execution.ts, message.timestamp()[1])
-        self.clock = max(self.clock, execution.ts)
+    def _on_executions(self, messages: Sequence[Message], executions: Sequence[records.Execution]) -> None:
+        self.tables[topics.EXECUTIONS.name].put_all(dict(zip(map(_place, messages), executions, strict=True)))
+        for message, execution in zip(messages, executions, strict=True):
+            published_ms = message.timestamp()[1]
+            self.histories[execution.symbol].executions.add(execution_row(execution))
+            self.curve.on_execution(execution)
+            self.controls.on_execution(execution, published_ms)
+            self.machine.on_decision(execution.ts, published_ms)
+        self.clock = max([self.clock, *[execution.ts for execution in executions]])
 
-    def _on_trade(self, _: Message, trade: records.Trade) -> None:
-        self.tables[topics.TRADES.name].put(trade.id, trade)
+    def _on_trades(self, _: Sequence[Message], trades: Sequence[records.Trade]) -> None:
+        self.tables[topics.TRADES.name].put_all({trade.id: trade for trade in trades})
 
     def _on_pnls(self, pnls: Sequence[records.Pnl]) -> None:
         for pnl in pnls:
@@ -229,12 +229,6 @@ class Board:
             _excerpt(message.value()),
         )
         self.tables[topics.DEAD_LETTERS.name].put(_place(message), row)
-
-    def _history(self, symbol: str) -> History:
-        history = self.histories.get(symbol)
-        if history is None:
-            history = self.histories[symbol] = History(self._window)
-        return history
 
     # -- frames and snapshots out --------------------------------------------------------------------------------
 
@@ -311,9 +305,7 @@ class Board:
         return _json(message)
 
     def _bring_money_up_to_date(self) -> None:
-        table = self.tables[tables.MONEY.name]
-        for symbol, row in self.money.take_changes():
-            table.put(symbol, row)
+        self.tables[tables.MONEY.name].put_all(self.money.take_changes())
 
     def _money(self) -> bytes:
         return _json({"totals": self._totals(), "put": self.curve.take_changes()})

@@ -25,9 +25,11 @@ class Columns:
     def __init__(self, width: int, window_seconds: float) -> None:
         self._width = width
         self._window = window_seconds
-        self._row = Struct(f"{width}d")
+        row = Struct(f"{width}d")
+        self._pack, self._row_bytes, self._chunk_bytes = row.pack_into, row.size, row.size * _CHUNK_ROWS
         self._chunks: deque[array[float]] = deque()
-        self._free = 0  # rows of the last chunk that are still to come
+        self._last = array("d")
+        self._used = self._chunk_bytes  # of the last chunk
         self.first = 0
 
     @property
@@ -35,14 +37,20 @@ class Columns:
         """Number of the row that will be added next."""
         return self.first + len(self._chunks) * _CHUNK_ROWS - self._free
 
+    @property
+    def _free(self) -> int:
+        """Rows of the last chunk that are still to come."""
+        return (self._chunk_bytes - self._used) // self._row_bytes
+
     def add(self, row: Sequence[float]) -> None:
         """Add one row, not older than the one before."""
-        if not self._free:
+        used = self._used
+        if used == self._chunk_bytes:
             self._trim(row[0] - self._window)
-            self._chunks.append(array("d", bytes(_CHUNK_ROWS * self._row.size)))
-            self._free = _CHUNK_ROWS
-        self._row.pack_into(self._chunks[-1], (_CHUNK_ROWS - self._free) * self._row.size, *row)
-        self._free -= 1
+            self._last, used = array("d", bytes(used)), 0
+            self._chunks.append(self._last)
+        self._pack(self._last, used, *row)
+        self._used = used + self._row_bytes
 
     def since(self, number: int) -> list[list[float]]:
         """The columns of the rows from a number on."""

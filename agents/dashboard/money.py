@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Money:
         self._realised, self._fees = array("d"), array("d")
         self._marks, self._mark_times = array("d"), array("q")
         self._trades = array("q")
-        self._changed: set[str] = set()
+        self._changed = array("b")
 
     def on_pnl(self, pnl: Pnl) -> None:
         """Take up a symbol's ledger; its mark unless a later tick has been seen."""
@@ -34,7 +34,7 @@ class Money:
         self._realised[at], self._fees[at] = pnl.realised, pnl.fees
         if pnl.mark_ts >= self._mark_times[at]:
             self._marks[at], self._mark_times[at] = pnl.mark, pnl.mark_ts
-        self._changed.add(pnl.symbol)
+        self._changed[at] = 1
 
     def on_positions(self, positions: Iterable[Position]) -> None:
         """Take up the numbers of trades."""
@@ -42,22 +42,28 @@ class Money:
             at = self._place(position.symbol)
             if self._trades[at] != position.trades:
                 self._trades[at] = position.trades
-                self._changed.add(position.symbol)
+                self._changed[at] = 1
 
-    def on_ticks(self, ticks: Iterable[TickBidAsk]) -> None:
-        """Mark symbols to ticks."""
-        places, shares, marks, times = self._places, self._shares, self._marks, self._mark_times
-        for tick in ticks:
-            at = places.get(tick.symbol)
-            if at is not None and tick.ts >= times[at]:
-                marks[at], times[at] = (tick.bid + tick.ask) * 0.5, tick.ts
-                if shares[at]:
-                    self._changed.add(tick.symbol)
+    def on_ticks(self, ticks: Sequence[TickBidAsk]) -> None:
+        """Mark symbols to ticks, each symbol's in order."""
+        places = self._places
+        known = [tick for tick in ticks if tick.symbol in places]
+        if not known:
+            return
+        at = np.array([places[tick.symbol] for tick in known])
+        ts = np.array([tick.ts for tick in known])
+        mids = np.array([(tick.bid + tick.ask) * 0.5 for tick in known])
+        times = np.frombuffer(self._mark_times, np.int64)
+        newer = ts >= times[at]
+        at = at[newer]
+        times[at], np.frombuffer(self._marks)[at] = ts[newer], mids[newer]
+        np.frombuffer(self._changed, np.int8)[at[np.frombuffer(self._shares)[at] != 0]] = 1
 
-    def take_changes(self) -> list[tuple[str, tuple[object, ...]]]:
-        """Rows that have changed since the last call."""
-        changed, self._changed = self._changed, set()
-        return [(symbol, self._row(symbol)) for symbol in sorted(changed)]
+    def take_changes(self) -> dict[str, tuple[object, ...]]:
+        """Rows that have changed since the last call, in the order of the symbols."""
+        symbols, changed = list(self._places), np.flatnonzero(np.array(self._changed))
+        self._changed = array("b", bytes(len(symbols)))
+        return {symbol: self._row(symbol) for symbol in sorted(symbols[at] for at in changed)}
 
     def totals(self) -> dict[str, float | int | None]:
         """Sums over all symbols; `exposure` is long minus short, `gross` long plus short, dollars."""
@@ -88,6 +94,7 @@ class Money:
             self._marks.append(math.nan)
             self._mark_times.append(0)
             self._trades.append(0)
+            self._changed.append(0)
         return at
 
     def _row(self, symbol: str) -> tuple[object, ...]:

@@ -48,23 +48,24 @@ class Table:
 
     def put(self, row_id: str, row: Any) -> None:
         """Add or replace a row; `row` is what `reader_of` its layout takes, or a tuple of the columns' values."""
-        self._changed[row_id] = row
-        if not self.layout.log:
-            self._rows[row_id] = row
-            return
-        entry = row[0] if isinstance(row, tuple) else row.ts, row_id, row
-        if not self._log or self._log[-1][0] <= entry[0]:
-            self._log.append(entry)
-        else:
-            insort(self._log, entry, key=_when)
-        if len(self._log) > LOG_ROWS:
-            _, oldest, _ = self._log.pop(0)
-            self._changed[oldest] = None
+        self.put_all({row_id: row})
 
     def put_all(self, rows: Mapping[str, Any]) -> None:
-        """Add or replace many rows of a table that is no log."""
-        self._rows.update(rows)
+        """Add or replace many rows, of a log in about the order of their times."""
         self._changed.update(rows)
+        if not self.layout.log:
+            self._rows.update(rows)
+            return
+        log = self._log
+        for row_id, row in rows.items():
+            entry = row[0] if isinstance(row, tuple) else row.ts, row_id, row
+            if not log or log[-1][0] <= entry[0]:
+                log.append(entry)
+            else:
+                insort(log, entry, key=_when)
+        gone = log[:-LOG_ROWS]
+        del log[: len(gone)]
+        self._changed.update((row_id, None) for _, row_id, _ in gone)
 
     def drop(self, row_id: str) -> None:
         """Take a row away."""

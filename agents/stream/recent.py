@@ -56,19 +56,23 @@ class RecentReader:
         self._consumer.close()
 
     def _sifted(self, messages: list[Message]) -> list[Message]:
-        records = []
-        for message in messages:
-            error = message.error()
-            if error is None:
-                records.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._behind.discard((message.topic(), message.partition()))
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                self.gaps += 1
-                self._consumer.seek(TopicPartition(message.topic(), message.partition(), OFFSET_BEGINNING))
-            else:
-                raise_for(error)
+        records = [message for message in messages if message.error() is None]
+        if len(records) < len(messages):
+            for message in messages:
+                if message.error() is not None:
+                    self._take_note(message)
         return records
+
+    def _take_note(self, message: Message) -> None:
+        """Of what is no record."""
+        error = message.error()
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._behind.discard((message.topic(), message.partition()))
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self.gaps += 1
+            self._consumer.seek(TopicPartition(message.topic(), message.partition(), OFFSET_BEGINNING))
+        else:
+            raise_for(error)
 
 
 class Pulse:

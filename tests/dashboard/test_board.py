@@ -196,6 +196,25 @@ def test_position_is_marked_to_the_latest_tick_not_to_the_last_decision(board: B
     assert board.money.totals()["unrealised"] == 150.0
 
 
+def test_many_ticks_at_once_mark_what_is_held_to_the_last_of_each(board: Board) -> None:
+    def tick(symbol: str, ts: int, price: float) -> Record:
+        row = TickBidAsk(symbol=symbol, ts=ts * NS, bid=price, bid_size=1.0, ask=price, ask_size=1.0)
+        return Record("ticks_bid_ask", row)
+
+    board.apply([tick("AAPL", 1, 1.0)])
+    ledgers = [
+        pnl(10, 0.0, shares=shares, average=100.0, symbol=symbol) for symbol, shares in (("AAPL", 2), ("BAC", 0))
+    ]
+    board.apply([Record("pnl", ledger) for ledger in ledgers])
+    assert [row[0] for row in frame(board, "money")["money"]["put"]] == ["AAPL", "BAC"]
+    board.apply([tick(symbol, ts, 100.0 + ts) for ts in (11, 12) for symbol in ("NONE", "BAC", "AAPL")])
+    [row] = frame(board, "money")["money"]["put"]
+    assert row[0] == "AAPL" and 112.0 in row and row[2] == 24.0
+    assert frame(board, "money") == {}
+    board.apply([tick("AAPL", 9, 1.0)])
+    assert board.money.totals()["unrealised"] == 24.0
+
+
 @pytest.mark.parametrize("pnl_first", [True, False])
 def test_equity_curve_is_the_sum_of_published_nets(board: Board, pnl_first: bool) -> None:
     """Two symbols, random fills; only the newest pnl of each is known, as compaction leaves it."""
