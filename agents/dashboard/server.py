@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -22,13 +21,13 @@ from agents.dashboard.sessions import Sessions
 from agents.dashboard.settings import DashboardSettings
 from agents.dashboard.source import Source
 from agents.dashboard.steering import Steering
+from agents.processes import garbage
 from agents.stream.config import KafkaConfig
 from agents.stream.errors import BadConfiguration
 
 log = logging.getLogger(__name__)
 _SHUTDOWN_SECONDS = 2
 _NOT_UNDERSTOOD = 1003
-_COLLECT_AFTER = 50_000
 
 
 def serve(config: KafkaConfig, settings: DashboardSettings) -> None:
@@ -67,9 +66,7 @@ def application(config: KafkaConfig, settings: DashboardSettings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub.start()
-        # Thousands of records a second would have the collector go through the web framework's objects all the time.
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER)
+        garbage.leave_in_peace()
         source.start()
         try:
             yield

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.processes import garbage
 from agents.stream.agent import Agent
 from agents.stream.config import KafkaConfig
 from agents.stream.health import HealthServer, Watchdog
@@ -18,7 +19,6 @@ from agents.stream.runner import Runner, RunnerSettings
 
 log = logging.getLogger(__name__)
 _STUCK_SECONDS = 15.0
-_COLLECT_AFTER = 50_000
 _STOP_SECONDS = 12.0  # less than the 15 s after which Kubernetes would kill it without a word
 
 
@@ -51,11 +51,8 @@ def run_agent(agent: Agent, config: KafkaConfig, settings: ProcessSettings) -> N
         watchdog = Watchdog(runner.seconds_in_transaction, _STUCK_SECONDS)
         log.info("%s-%s: health at http://%s:%d", agent.role, instance.name, settings.health_host, health.port)
         began = time.monotonic()
-        # What has been imported stays: without this each full collection walks through all of it again.
         gc.collect()
-        gc.freeze()
-        # And thousands of records wait for each commit, none of them garbage.
-        gc.set_threshold(_COLLECT_AFTER)
+        garbage.leave_in_peace()
         try:
             runner.run()
         finally:
