@@ -1,4 +1,4 @@
-"""Fixtures for tests of pages: one real Chromium for the whole run of a worker, whichever folder its tests are in."""
+"""Fixtures for tests of pages: one real Chromium for each file of tests."""
 
 import os
 import shutil
@@ -55,14 +55,14 @@ def _install() -> str | None:
     return _find()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """Playwright's driver."""
+    """Playwright's driver, for no longer than a file: while it lives, its thread counts as inside a running loop."""
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
     """One Chromium, with a fresh profile of its own."""
     browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
