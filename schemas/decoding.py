@@ -10,7 +10,7 @@ import numpy as np
 
 from schemas import frame_reader, frames, json_quotes
 from schemas.columns import CLOCK, END_CLOCK, QUOTE, SKIP, Columns, latest_plausible
-from schemas.records import MAX_FEED_CHARACTERS, Clock, Quote
+from schemas.records import Clock, Quote
 from schemas.symbols import UNKNOWN, SymbolIndex
 
 _quote = msgspec.json.Decoder(Quote)
@@ -105,8 +105,6 @@ class QuoteDecoder:
     def feed_number(self, feed: str) -> int:
         """Number of a feed, a new one if it has none yet."""
         if feed not in self.feeds:
-            if len(feed) > MAX_FEED_CHARACTERS:
-                raise ValueError(f"the name of a feed has at most {MAX_FEED_CHARACTERS} characters")
             if len(self.feeds) == MAX_FEEDS:
                 raise ValueError(f"more than {MAX_FEEDS} feeds")
             self.feeds.append(feed)

@@ -154,7 +154,7 @@ class Clock(Record):
     """A feed's promise that no quote of its with a smaller ``ts`` follows; one to each partition of quotes."""
 
     clock: Ts
-    feed: str = ""
+    feed: Annotated[str, Meta(max_length=MAX_FEED_CHARACTERS)] = ""
     end: bool = False
 
 

@@ -29,7 +29,7 @@ class Watch:
     """Judges what no record tells, while the desk's tables are recovered and have everything that is in its topics."""
 
     def __init__(self, desk: Desk) -> None:
-        self.lags: dict[TP, int] = {}
+        self.lags: dict[TP, int] = {}  # of the partitions held; empty while not ready
         self.judged_at = 0.0  # of time.time; 0: not yet
         self._desk = desk
         self._ready_since_ms: int | None = None
@@ -44,7 +44,7 @@ class Watch:
             trouble = self._desk.ready()
             self._check_progress(trouble)
             if trouble is not None:
-                self._ready_since_ms = None
+                self._ready_since_ms, self.lags = None, {}
                 continue
             now_ms = int(time.time() * 1000)
             if self._ready_since_ms is None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from unittest.mock import Mock
 
-from agents.surveillance import quiet, rules
+import pytest
+from faust.types import TP
+
+from agents.surveillance import quiet, rules, watch
 from agents.surveillance.rows import ExecutionsRow, PartitionRow, Seen, SignalsRow, TradesRow
 from agents.surveillance.settings import QuietRule, SurveillanceSettings, WindowRule
+from agents.surveillance.watch import NO_PARTITION, Watch
 from schemas.records import OutcomeReason, SessionState, SignalReason
 from schemas.times import NS
 from tests.surveillance.worker import T0, execution, signal_record, trade
@@ -137,3 +142,17 @@ def test_dead_letters_that_have_ceased_are_cleared() -> None:
     [(_, after, alerts)] = quiet.partition(1, row, {}, {}, NOW_MS + 301_000, 0, SETTINGS)
     assert [(a.id, a.state) for a in alerts] == [(raised[0].id, "CLEARED")]
     assert (after.open, after.at, after.dead_letters) == ({}, 7, 1)
+
+
+def test_a_worker_without_partitions_tells_no_lag_of_those_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "TICK_SECONDS", 0)
+    watching = Watch(Mock(ready=lambda: NO_PARTITION))
+    watching.lags = {TP("trades", 0): 7}
+
+    async def until_forgotten() -> None:
+        running = asyncio.create_task(watching.run())
+        while watching.lags:
+            await asyncio.sleep(0)
+        running.cancel()
+
+    asyncio.run(asyncio.wait_for(until_forgotten(), 10))
