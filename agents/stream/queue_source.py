@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,9 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from agents.stream import librdkafka
 from agents.stream.batch import Batch, BatchSize, MessageBatch, by_partition, raise_for
+
+_MANY_MESSAGES = 500
+"""Fewer are given back sooner than another thread has been told to."""
 
 
 class QueueBatch:
@@ -33,15 +37,15 @@ class QueueBatch:
         self.addresses = addresses
         self.lengths = lengths
         self.timestamps = timestamps
-        self._messages = messages
+        self.messages = messages
         self._offsets = offsets
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self.messages)
 
     def key(self, record: int) -> bytes | None:
         """One record's key."""
-        return librdkafka.key_of(int(self._messages[record]))
+        return librdkafka.key_of(int(self.messages[record]))
 
     def value(self, record: int) -> bytes | None:
         """One record's value."""
@@ -56,7 +60,7 @@ class QueueBatch:
         if offset <= self.first_offset:
             return self
         rest = slice(int(np.searchsorted(self._offsets, offset)), None)
-        columns = (self._messages, self._offsets, self.addresses, self.lengths, self.timestamps)
+        columns = (self.messages, self._offsets, self.addresses, self.lengths, self.timestamps)
         return QueueBatch(self.topic, self.partition, *(column[rest] for column in columns))
 
 
@@ -74,6 +78,7 @@ class QueueSource:
         self._queue = self._library.queue_new(self._handle)
         self._size = BatchSize(batch_records)
         self._messages = np.zeros(batch_records, np.int64)
+        self._messages_before = np.zeros(batch_records, np.int64)
         self._errors = np.zeros(batch_records, np.int32)
         self._partitions = np.zeros(batch_records, np.int32)
         self._offsets = np.zeros(batch_records, np.int64)
@@ -82,6 +87,8 @@ class QueueSource:
         self._timestamps = np.zeros(batch_records, np.int64)
         self._scratch = np.zeros(1, np.int64)
         self._held = 0
+        self._beside = ThreadPoolExecutor(1, "give-back")
+        self._giving_back: Future[None] | None = None
 
     def assign(self, positions: Sequence[TopicPartition]) -> None:
         """Fetch partitions from these offsets on."""
@@ -110,6 +117,7 @@ class QueueSource:
     def close(self) -> None:
         """Give everything back to librdkafka."""
         self._release()
+        self._beside.shutdown()
         self._library.queue_destroy(self._queue)
 
     def _redirect(self, partition: int) -> None:
@@ -164,6 +172,13 @@ class QueueSource:
                 raise_for(KafkaError(code))
 
     def _release(self) -> None:
-        if self._held:
-            librdkafka.destroy(self._messages[: self._held], self._library.message_destroy)
-            self._held = 0
+        """Give the last batch back to librdkafka: many messages in another thread, beside the work on the next ones."""
+        messages = self._messages[: self._held]
+        if len(messages) < _MANY_MESSAGES:
+            librdkafka.destroy(messages, self._library.message_destroy)
+        else:
+            if self._giving_back is not None:
+                self._giving_back.result()
+            self._giving_back = self._beside.submit(librdkafka.destroy, messages, self._library.message_destroy)
+            self._messages, self._messages_before = self._messages_before, self._messages
+        self._held = 0
