@@ -187,14 +187,16 @@ def _wait(engine: Engine, keeper: subprocess.Popen[bytes], folder: Path) -> None
 
 
 def _environment(packages: Path) -> dict[str, str]:
-    libraries = next((packages / "usr/lib").glob("*-linux-gnu*"), packages)
     folders = (packages / "links", packages / "usr/bin", packages / "usr/sbin")
-    return {
+    environment = {
         "PATH": ":".join([*map(str, folders), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]),
-        "LD_LIBRARY_PATH": str(libraries),
-        "XTABLES_LIBDIR": str(libraries / "xtables"),
         "DOCKER_CONFIG": str(packages / "config"),
     }
+    for libraries in (packages / "usr/lib").glob("*-linux-gnu*"):
+        environment["LD_LIBRARY_PATH"] = str(libraries)
+        if (libraries / "xtables").exists():  # else the machine has an iptables of its own, with its own extensions
+            environment["XTABLES_LIBDIR"] = str(libraries / "xtables")
+    return environment
 
 
 def unpacked() -> Path:
