@@ -14,7 +14,7 @@ from agents.stream import clients
 from schemas.records import Control
 from schemas.times import NS
 from schemas.topics import QUOTES
-from tests.integration.pipeline import Pipeline, json_records
+from tests.integration.pipeline import Pipeline, json_records, wait_until
 
 SYMBOLS = ("AAPL", "GOOG", "BAC")
 STEP_SECONDS = 0.5
@@ -89,6 +89,16 @@ def running_desk(bootstrap: str, prefix: str, **more: Any) -> Iterator[Desk]:
         yield desk
     finally:
         desk.end()
+
+
+@contextlib.contextmanager
+def silent_desk(bootstrap: str, prefix: str) -> Iterator[Desk]:
+    """A desk that has traded and whose feed has fallen silent, for a `with` block: everything stands still."""
+    with running_desk(bootstrap, prefix, past_seconds=120) as desk:
+        wait_until(lambda: len(desk.pipeline.trades()) > 20, "trades")
+        desk.silence()
+        desk.pipeline.wait_until_drained()
+        yield desk
 
 
 def controls(desk: Desk) -> dict[str, dict[str, Any]]:

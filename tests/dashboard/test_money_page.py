@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from agents.dashboard.money import MOST_POINTS
-from tests.dashboard.desk import SYMBOLS, Desk, running_desk
+from tests.dashboard.desk import SYMBOLS, Desk, silent_desk
 from tests.dashboard.pages import cell, listen, open_page
 from tests.dashboard.serving import Served, served
 from tests.integration.pipeline import Pipeline, wait_until
@@ -19,17 +19,8 @@ from tests.kafka import Kafka
 
 @pytest.fixture(scope="module")
 def desk(kafka: Kafka) -> Iterator[Desk]:
-    with running_desk(kafka.bootstrap, f"t{secrets.token_hex(3)}-", past_seconds=120) as desk:
-        wait_until(lambda: len(desk.pipeline.trades()) > 20, "trades")
-        desk.silence()
-        desk.pipeline.wait_until_drained()
+    with silent_desk(kafka.bootstrap, f"t{secrets.token_hex(3)}-") as desk:
         yield desk
-
-
-@pytest.fixture(scope="module")
-def dashboard(desk: Desk) -> Iterator[Served]:
-    with served(desk.pipeline.bootstrap, desk.pipeline.prefix) as dashboard:
-        yield dashboard
 
 
 def latest(page: Page, got: list[Any], trades: int) -> dict[str, Any]:

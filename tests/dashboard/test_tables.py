@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from agents.dashboard.tables import LAYOUTS
 from schemas.partitioning import partition_of
-from tests.dashboard.desk import Desk, running_desk
+from tests.dashboard.desk import Desk, running_desk, silent_desk
 from tests.dashboard.pages import cell, listen, open_page, open_tab
 from tests.dashboard.serving import Served, served
 from tests.integration.pipeline import wait_until
@@ -22,17 +22,8 @@ MANY = 5_000
 
 @pytest.fixture(scope="module")
 def desk(kafka: Kafka) -> Iterator[Desk]:
-    with running_desk(kafka.bootstrap, f"t{secrets.token_hex(3)}-", past_seconds=120) as desk:
-        wait_until(lambda: len(desk.pipeline.trades()) > 20, "trades")
-        desk.silence()
-        desk.pipeline.wait_until_drained()
+    with silent_desk(kafka.bootstrap, f"t{secrets.token_hex(3)}-") as desk:
         yield desk
-
-
-@pytest.fixture(scope="module")
-def dashboard(desk: Desk) -> Iterator[Served]:
-    with served(desk.pipeline.bootstrap, desk.pipeline.prefix) as dashboard:
-        yield dashboard
 
 
 def shown(got: list[Any], name: str) -> list[dict[str, Any]]:
