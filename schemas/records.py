@@ -148,13 +148,14 @@ class Quote(Record):
 
 MAX_FEED_CHARACTERS = 64
 """Bound on the name of a feed, as every checkpoint carries those of all; clocks with a longer one are set aside."""
+FeedName = Annotated[str, Meta(max_length=MAX_FEED_CHARACTERS)]
 
 
 class Clock(Record):
     """A feed's promise that no quote of its with a smaller ``ts`` follows; one to each partition of quotes."""
 
     clock: Ts
-    feed: Annotated[str, Meta(max_length=MAX_FEED_CHARACTERS)] = ""
+    feed: FeedName = ""
     end: bool = False
 
 

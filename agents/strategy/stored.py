@@ -12,6 +12,7 @@ import msgspec
 from agents.strategy.controls import Schedule, StarVersion
 from agents.strategy.desk import Desk
 from schemas.decoding import QuoteDecoder
+from schemas.records import FeedName
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -25,7 +26,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
 class FeedState(msgspec.Struct, frozen=True):
     """How far one feed has promised to be, and whether it goes on."""
 
-    feed: str
+    feed: FeedName
     ts: int
     open: bool
 

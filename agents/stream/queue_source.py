@@ -173,6 +173,8 @@ class QueueSource:
 
     def _release(self) -> None:
         """Give the last batch back to librdkafka: many messages in another thread, beside the work on the next ones."""
+        if not self._held:
+            return
         messages = self._messages[: self._held]
         if len(messages) < _MANY_MESSAGES:
             librdkafka.destroy(messages, self._library.message_destroy)

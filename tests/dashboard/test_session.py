@@ -30,12 +30,6 @@ def desk(kafka: Kafka) -> Iterator[Desk]:
         yield desk
 
 
-@pytest.fixture(scope="module")
-def dashboard(desk: Desk) -> Iterator[Served]:
-    with served(desk.pipeline.bootstrap, desk.pipeline.prefix) as dashboard:
-        yield dashboard
-
-
 def test_plots_show_a_quarter_of_an_hour_then_the_session_then_the_quarter_again(
     page: Page, desk: Desk, dashboard: Served
 ) -> None:

@@ -18,7 +18,7 @@ from agents.signals import SignalsAgent
 from agents.strategy import grid
 from agents.strategy.controls import Schedule, StarVersion, Version
 from agents.strategy.stored import Block, FeedState, Progress
-from schemas.records import Checkpoint, Control, Pnl, Position, StarControl
+from schemas.records import MAX_FEED_CHARACTERS, Checkpoint, Control, Pnl, Position, StarControl
 
 _CONTROLS = {
     "Schedule": "current waiting",
@@ -72,3 +72,10 @@ def test_the_moments_of_a_symbol_are_eleven_numbers_of_eight_bytes() -> None:
 def test_a_checkpoint_without_a_number_is_of_the_first_form() -> None:
     fields = {field.name: field.default for field in msgspec.structs.fields(Checkpoint)}
     assert fields["state_version"] == 1
+
+
+def test_a_stored_feed_is_bounded_as_a_clocks_is() -> None:
+    stored = {"feed": "f" * MAX_FEED_CHARACTERS, "ts": 0, "open": True}
+    assert msgspec.convert(stored, FeedState).feed == stored["feed"]
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({**stored, "feed": "f" * (MAX_FEED_CHARACTERS + 1)}, FeedState)
